@@ -1,0 +1,198 @@
+%%% The edge to the Rust core: stubs and specs of the native functions, nothing else.
+%%%
+%%% Always holds: the library in priv/ is of the version named here, or the module does not load. Maps have binary keys
+%%% unless a type says otherwise; times are milliseconds since 1970 UTC; reasons are atoms or tuples of atoms.
+%%% Called by: the processes of one group (view, writer, ticker, outbox), the put path, configuration and queries.
+%%% Must never: decide anything, hold state, or change between two versions of the application (a loaded library
+%%% cannot be replaced while the node runs).
+-module(era_callstore_nif).
+
+-export([
+    check_roles/1, router/2, route/2,
+    encode/3, encode_dirty/3, encode_json/3, encode_json_dirty/3,
+    new/1, apply/4, apply_dirty/4, drop_rows/2,
+    tick/2, issue/5, pending/3, accepted/3, trim/3,
+    call/3, calls/5, count/2, counts/2, explain/3, digest/1, info/1,
+    json_decode/1, json_encode/1, version/0
+]).
+
+-export_type([
+    router/0, store/0, chunk/0, row_key/0, problem/0, key/0, settings/0, encoded/0, applied/0, pending/0
+]).
+
+-on_load(load/0).
+
+-nifs([
+    check_roles/1, router/2, route/2,
+    encode/3, encode_dirty/3, encode_json/3, encode_json_dirty/3,
+    new/1, apply/4, apply_dirty/4, drop_rows/2,
+    tick/2, issue/5, pending/3, accepted/3, trim/3,
+    call/3, calls/5, count/2, counts/2, explain/3, digest/1, info/1,
+    json_decode/1, json_encode/1, version/0
+]).
+
+%% The version of the library this module belongs to; equal to the version of the crate `native`.
+-define(VERSION, <<"0.1.0">>).
+
+-type router() :: reference().
+-type store() :: reference().
+-type chunk() :: binary().
+-type row_key() :: binary().
+%% term_to_binary({Epoch, Node, Seq}): opaque to the core.
+-type problem() :: #{
+    instance := binary(), key := binary(), value := term(), reason := atom(), text := binary()
+}.
+-type key() :: {cid | dialogid | callid | connectionid, binary()}.
+-type settings() :: #{
+    site := binary(),
+    master_domain := binary(),
+    group := pos_integer(),
+    sinks := [binary()],
+    cdr_enabled := boolean(),
+    sorm3_enabled := boolean(),
+    copm3_name := binary(),
+    watch := #{binary() => integer()}
+}.
+-type encoded() :: {
+    [{Group :: pos_integer(), chunk(), Count :: pos_integer()}],
+    Rejected :: [{Index :: pos_integer(), Reason :: term()}]
+}.
+-type applied() :: {New :: non_neg_integer(), Duplicate :: non_neg_integer(), Late :: non_neg_integer()}.
+-type pending() :: {
+    Cid :: binary(),
+    Revision :: pos_integer(),
+    Domain :: binary(),
+    EndTs :: integer(),
+    RecordJson :: binary(),
+    ProjectionJson :: binary() | none
+}.
+
+%% @doc Checks all role instances of a site, a JSON array, against DOMAIN.md §4 and fills the defaults in.
+-spec check_roles(RolesJson :: binary()) ->
+    {ok, [Role :: map()], Warnings :: [problem()]} | {error, [problem()]}.
+check_roles(_RolesJson) -> erlang:nif_error(not_loaded).
+
+%% @doc Builds the table domain → group from checked role instances.
+-spec router(RolesJson :: binary(), Settings :: #{event_aliases => #{binary() => binary()}}) ->
+    {ok, router()} | {error, [problem()]}.
+router(_RolesJson, _Settings) -> erlang:nif_error(not_loaded).
+
+%% @doc The group that serves a domain.
+-spec route(router(), Domain :: binary()) -> {ok, Group :: pos_integer()} | none.
+route(_Router, _Domain) -> erlang:nif_error(not_loaded).
+
+%% @doc Checks and normalises at most 256 events and packs them into one chunk or more per group.
+-spec encode(router(), [Event :: map()], Opts :: #{owner => binary(), producer => binary()}) ->
+    encoded().
+encode(_Router, _Events, _Opts) -> erlang:nif_error(not_loaded).
+
+%% @doc As encode/3 for at most 4,096 events, on a dirty scheduler.
+-spec encode_dirty(router(), [Event :: map()], Opts :: #{owner => binary(), producer => binary()}) ->
+    encoded().
+encode_dirty(_Router, _Events, _Opts) -> erlang:nif_error(not_loaded).
+
+%% @doc As encode/3 from JSON: one object, an array, or one object a line.
+-spec encode_json(router(), Json :: binary(), Opts :: #{owner => binary(), producer => binary()}) ->
+    encoded().
+encode_json(_Router, _Json, _Opts) -> erlang:nif_error(not_loaded).
+
+%% @doc As encode_json/3, on a dirty scheduler.
+-spec encode_json_dirty(router(), Json :: binary(), Opts :: #{owner => binary(), producer => binary()}) ->
+    encoded().
+encode_json_dirty(_Router, _Json, _Opts) -> erlang:nif_error(not_loaded).
+
+%% @doc An empty store for the calls of one group.
+-spec new(settings()) -> store().
+new(_Settings) -> erlang:nif_error(not_loaded).
+
+%% @doc Folds the chunks of one row of the log; one tuple per chunk. `poisoned': the store is to be thrown away.
+-spec apply(store(), row_key(), [chunk()], NowMs :: integer()) ->
+    {ok, [applied()]} | {error, poisoned | {bad_chunk, atom()}}.
+apply(_Store, _RowKey, _Chunks, _NowMs) -> erlang:nif_error(not_loaded).
+
+%% @doc As apply/4, on a dirty scheduler.
+-spec apply_dirty(store(), row_key(), [chunk()], NowMs :: integer()) ->
+    {ok, [applied()]} | {error, poisoned | {bad_chunk, atom()}}.
+apply_dirty(_Store, _RowKey, _Chunks, _NowMs) -> erlang:nif_error(not_loaded).
+
+%% @doc Forgets rows that were deleted from the log.
+-spec drop_rows(store(), [row_key()]) -> ok.
+drop_rows(_Store, _RowKeys) -> erlang:nif_error(not_loaded).
+
+%% @doc The decisions due now, as events for the log, and when to ask again. Asked on the active only.
+-spec tick(store(), NowMs :: integer()) ->
+    #{chunk := chunk() | none, next := NextMs :: integer() | infinity}.
+tick(_Store, _NowMs) -> erlang:nif_error(not_loaded).
+
+%% @doc `record' events for at most Max closed calls of which a revision is due. Asked on the active only.
+-spec issue(store(), NowMs :: integer(), Epoch :: pos_integer(), Node :: binary(), Max :: pos_integer()) ->
+    chunk() | none.
+issue(_Store, _NowMs, _Epoch, _Node, _Max) -> erlang:nif_error(not_loaded).
+
+%% @doc At most Max revisions issued and not yet accepted by the sink, in order of closing.
+-spec pending(store(), Sink :: binary(), Max :: pos_integer()) -> [pending()].
+pending(_Store, _Sink, _Max) -> erlang:nif_error(not_loaded).
+
+%% @doc The fact, for the log, that the sink accepted these revisions.
+-spec accepted(Sink :: binary(), [{Cid :: binary(), Revision :: pos_integer()}], NowMs :: integer()) ->
+    chunk().
+accepted(_Sink, _Revisions, _NowMs) -> erlang:nif_error(not_loaded).
+
+%% @doc Rows to delete now, and a chunk to append whose rows become free at a later trim.
+-spec trim(store(), NowMs :: integer(), MaxBytes :: pos_integer()) ->
+    #{
+        delete := [row_key()],
+        forward := chunk() | none,
+        log_bytes := non_neg_integer(),
+        live_bytes := non_neg_integer()
+    }.
+trim(_Store, _NowMs, _MaxBytes) -> erlang:nif_error(not_loaded).
+
+%% @doc One call, in the record's shape with its state.
+-spec call(store(), key(), NowMs :: integer()) -> {ok, map()} | not_found.
+call(_Store, _Key, _NowMs) -> erlang:nif_error(not_loaded).
+
+%% @doc One page of the live calls that match; the filter has the atom keys of era_callstore:calls/1.
+-spec calls(store(), Filter :: map(), Limit :: pos_integer(), Cursor :: binary() | start, NowMs :: integer()) ->
+    {[map()], Cursor :: binary() | done} | {error, term()}.
+calls(_Store, _Filter, _Limit, _Cursor, _NowMs) -> erlang:nif_error(not_loaded).
+
+%% @doc How many live calls match.
+-spec count(store(), Filter :: map()) -> non_neg_integer() | {error, term()}.
+count(_Store, _Filter) -> erlang:nif_error(not_loaded).
+
+%% @doc Live calls by state for a domain and the domains one level below it.
+-spec counts(store(), Domain :: binary()) -> #{binary() => #{binary() => non_neg_integer()}}.
+counts(_Store, _Domain) -> erlang:nif_error(not_loaded).
+
+%% @doc What is known of a call and why, a line per event.
+-spec explain(store(), key(), NowMs :: integer()) -> {ok, [Line :: binary()]} | not_found.
+explain(_Store, _Key, _NowMs) -> erlang:nif_error(not_loaded).
+
+%% @doc A digest of everything folded: equal on equal copies.
+-spec digest(store()) -> binary().
+digest(_Store) -> erlang:nif_error(not_loaded).
+
+%% @doc Counters and sizes of the store, atom keys.
+-spec info(store()) -> #{atom() => term()}.
+info(_Store) -> erlang:nif_error(not_loaded).
+
+%% @doc JSON to terms: objects become maps with binary keys, null becomes `null'.
+-spec json_decode(binary()) ->
+    {ok, term()} | {error, {Reason :: atom(), Offset :: non_neg_integer()}}.
+json_decode(_Json) -> erlang:nif_error(not_loaded).
+
+%% @doc Terms to JSON: maps, lists, binaries, atoms, numbers.
+-spec json_encode(term()) -> binary().
+json_encode(_Term) -> erlang:nif_error(not_loaded).
+
+%% @doc The version of the loaded library.
+-spec version() -> binary().
+version() -> erlang:nif_error(not_loaded).
+
+-spec load() -> ok | {error, term()}.
+load() ->
+    case code:priv_dir(era_callstore) of
+        {error, bad_name} -> {error, {load_failed, "no priv directory of era_callstore in the code path"}};
+        Priv -> erlang:load_nif(filename:join(Priv, "era_callstore_nif"), ?VERSION)
+    end.
