@@ -1,0 +1,38 @@
+//! What all events of one call share, written once in front of them.
+
+use crate::event::EventId;
+
+/// The identity of a call: `cid`, or `acallid` with `invitets`, or both.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Head<'a> {
+    /// The call's uuid.
+    pub cid: Option<EventId>,
+    /// Call-ID of leg A.
+    pub acallid: Option<&'a str>,
+    /// Time of the INVITE, ms since 1970 UTC.
+    pub invitets: Option<i64>,
+    /// Hash of `acallid`, as the platform computed it.
+    pub acallidhash: Option<i64>,
+}
+
+/// Names the uuids that stand in where the platform gave none, and those of records.
+const NAMESPACE: uuid::Uuid = uuid::Uuid::from_u128(0x5b0e_9d3a_71c4_5a52_9d0e_ca11_5702_e001);
+
+impl Head<'_> {
+    /// The call's uuid; of a call without one, the uuid v5 of `acallid` and `invitets`: the same everywhere.
+    pub fn identity(&self) -> EventId {
+        self.cid.unwrap_or_else(|| {
+            let name = format!(
+                "call:{}:{}",
+                self.acallid.unwrap_or_default(),
+                self.invitets.unwrap_or_default()
+            );
+            *uuid::Uuid::new_v5(&NAMESPACE, name.as_bytes()).as_bytes()
+        })
+    }
+}
+
+/// The identity of the record of a call: uuid v5 of its `cid`, the same wherever and whenever it is computed.
+pub fn record_id(cid: EventId) -> EventId {
+    *uuid::Uuid::new_v5(&NAMESPACE, &cid).as_bytes()
+}

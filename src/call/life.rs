@@ -1,0 +1,400 @@
+//! The part of a call's state that is kept in RAM for every call: how far it is, when what happened, what it waits for.
+//!
+//! Folded event by event in order of (time, rank, id); an event that sorts last is applied in place. Everything else
+//! that is known of a call is folded from its events when somebody asks ([`super::Call`]).
+
+use crate::event::{Class, Event, Field, Kind};
+
+/// How far a call is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum State {
+    /// The INVITE was accepted.
+    Initiated,
+    /// A routing rule ran.
+    Routing,
+    /// There is a dialog, nobody rings yet.
+    Calling,
+    /// A device rings.
+    Early,
+    /// Conversation.
+    Confirmed,
+    /// Conversation, a side is on hold.
+    Held,
+    /// The end is known, more about it is awaited.
+    Ended,
+    /// Closed, because nobody served it any more.
+    Dead,
+    /// Closed.
+    Closed,
+}
+
+/// All states in order.
+pub const STATES: [State; 9] = [
+    State::Initiated,
+    State::Routing,
+    State::Calling,
+    State::Early,
+    State::Confirmed,
+    State::Held,
+    State::Ended,
+    State::Dead,
+    State::Closed,
+];
+
+impl State {
+    /// The name in queries and answers.
+    pub const fn name(self) -> &'static str {
+        match self {
+            State::Initiated => "initiated",
+            State::Routing => "routing",
+            State::Calling => "calling",
+            State::Early => "early",
+            State::Confirmed => "confirmed",
+            State::Held => "held",
+            State::Ended => "ended",
+            State::Dead => "dead",
+            State::Closed => "closed",
+        }
+    }
+
+    /// The state with this name.
+    pub fn of_name(name: &str) -> Option<State> {
+        STATES.into_iter().find(|state| state.name() == name)
+    }
+
+    /// Whether the call has left the live set.
+    pub const fn is_over(self) -> bool {
+        matches!(self, State::Dead | State::Closed)
+    }
+}
+
+/// A side of the dialog.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// The caller's.
+    A,
+    /// The callee's.
+    B,
+}
+
+impl Side {
+    /// `a` or `b`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Side::A => "a",
+            Side::B => "b",
+        }
+    }
+
+    /// The side of this name, in either case.
+    pub fn of_name(name: &str) -> Option<Side> {
+        match name {
+            "a" | "A" => Some(Side::A),
+            "b" | "B" => Some(Side::B),
+            _ => None,
+        }
+    }
+
+    /// The side that put the other on hold: the one whose Call-ID the event names in `xcallid`.
+    pub fn holding(event: &Event<'_>, acallid: Option<&str>) -> Side {
+        let by = event.str(Field::Xcallid);
+        if by.is_some() && by == event.str(Field::Bcallid) {
+            return Side::B;
+        }
+        if by.is_some() && by == acallid {
+            return Side::A;
+        }
+        event
+            .str(Field::Side)
+            .and_then(Side::of_name)
+            .unwrap_or(if by.is_some() { Side::B } else { Side::A })
+    }
+}
+
+macro_rules! marks {
+    ($( $(#[$doc:meta])* $name:ident = $bit:literal; )*) => {
+        /// What has been seen of a call, one bit each.
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+        pub struct Marks(u32);
+
+        impl Marks {
+            $( $(#[$doc])* pub const $name: Marks = Marks(1 << $bit); )*
+        }
+    };
+}
+
+marks! {
+    /// `invite`.
+    INVITE = 0;
+    /// Any event of routing.
+    ROUTED = 1;
+    /// A dialog exists.
+    DIALOG = 2;
+    /// A device rings or rang.
+    RINGING = 3;
+    /// The callee answered.
+    ANSWERED = 4;
+    /// A holds B.
+    HELD_BY_A = 5;
+    /// B holds A.
+    HELD_BY_B = 6;
+    /// `dlg_end`.
+    END = 7;
+    /// `dlg_stop`.
+    STOP = 8;
+    /// `dlg_dead`, not refuted since.
+    DEAD = 9;
+    /// Routing ended in an error.
+    ROUTE_FIN = 10;
+    /// The caller gave up.
+    CANCEL = 11;
+    /// `call_stop`.
+    CALL_STOP = 12;
+    /// Closed by a deadline.
+    DEADLINE = 13;
+    /// A recording was asked for.
+    RECORDING = 14;
+    /// The links of the recording came.
+    LINKS = 15;
+    /// Was declared dead and found alive.
+    REOPENED = 16;
+    /// The dialog was declared dead by callstore.
+    SYNTHETIC = 17;
+}
+
+impl Marks {
+    /// Whether any of these marks is set.
+    pub const fn any(self, marks: Marks) -> bool {
+        self.0 & marks.0 != 0
+    }
+    /// Both together.
+    pub const fn with(self, marks: Marks) -> Marks {
+        Marks(self.0 | marks.0)
+    }
+    fn set(&mut self, marks: Marks) {
+        self.0 |= marks.0;
+    }
+    fn clear(&mut self, marks: Marks) {
+        self.0 &= !marks.0;
+    }
+}
+
+/// The folded state of one call. Times are ms since 1970 UTC, 0 where the fact is not known.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Life {
+    /// What has been seen.
+    pub marks: Marks,
+    /// Time of the first event.
+    pub first_ts: i64,
+    /// Time of the last event that the platform said.
+    pub last_ts: i64,
+    /// When ringing began.
+    pub ringing_ts: i64,
+    /// When the callee answered: the first `dlg_start`.
+    pub answer_ts: i64,
+    /// When the dialog, or the call without one, ended: of several ends the first.
+    pub end_ts: i64,
+    /// When `dlg_dead` says that it ended.
+    pub dead_ts: i64,
+    /// Number of facts: events that a record folds.
+    pub facts: u32,
+    /// Sum over the identities of the facts: equal sets, equal sums.
+    pub sum: u64,
+    /// The newest issued revision of the record, 0 if none was.
+    pub revision: u32,
+    /// What the newest revision folded: the number of facts.
+    pub issued_facts: u32,
+    /// What the newest revision folded: the sum over the facts.
+    pub issued_sum: u64,
+}
+
+impl Life {
+    /// Adds one event that sorts after all that were added before.
+    pub fn apply(&mut self, event: &Event<'_>, acallid: Option<&str>) {
+        if self.first_ts == 0 {
+            self.first_ts = event.ts;
+        }
+        match event.kind {
+            Kind::Record => return self.note_issue(event),
+            Kind::Accepted | Kind::Evidence | Kind::Owner => return,
+            _ => {}
+        }
+        self.facts += 1;
+        self.sum = self.sum.wrapping_add(weight(&event.id));
+        if event.kind.class() == Class::CallEvents {
+            self.last_ts = self.last_ts.max(event.ts);
+        }
+        self.advance(event, acallid);
+    }
+
+    fn advance(&mut self, event: &Event<'_>, acallid: Option<&str>) {
+        let marks = &mut self.marks;
+        if event.get(Field::Dialogid).is_some() {
+            marks.set(Marks::DIALOG);
+        }
+        match event.kind {
+            Kind::Invite => marks.set(Marks::INVITE),
+            Kind::Route | Kind::RouteFeature | Kind::RouteReferred => marks.set(Marks::ROUTED),
+            Kind::RouteFin => {
+                marks.set(Marks::ROUTED.with(Marks::ROUTE_FIN));
+                self.end_at(event.ts);
+            }
+            Kind::DlgInit => marks.set(Marks::DIALOG),
+            Kind::DlgCall | Kind::ForkStart => {
+                marks.set(Marks::DIALOG.with(Marks::RINGING));
+                if self.ringing_ts == 0 {
+                    self.ringing_ts = event.ts;
+                }
+            }
+            Kind::DlgStart => {
+                marks.set(Marks::DIALOG.with(Marks::ANSWERED));
+                if self.answer_ts == 0 {
+                    self.answer_ts = event.ts;
+                }
+                self.revive();
+            }
+            Kind::Hold | Kind::Unhold => {
+                let mark = match Side::holding(event, acallid) {
+                    Side::A => Marks::HELD_BY_A,
+                    Side::B => Marks::HELD_BY_B,
+                };
+                if event.kind == Kind::Hold {
+                    marks.set(mark);
+                } else {
+                    marks.clear(mark);
+                }
+                self.revive();
+            }
+            Kind::Refer | Kind::ReferAborted | Kind::MediaMigrate | Kind::Rescued => self.revive(),
+            Kind::RecInfo => {
+                if event.flag(Field::Isrec) == Some(true) {
+                    marks.set(Marks::RECORDING);
+                }
+            }
+            Kind::CallCancel => {
+                marks.set(Marks::CANCEL);
+                self.end_at(event.ts);
+            }
+            Kind::DlgEnd | Kind::DlgStop => {
+                marks.set(if event.kind == Kind::DlgEnd {
+                    Marks::END
+                } else {
+                    Marks::STOP
+                });
+                if event.flag(Field::IsRec) == Some(true) {
+                    marks.set(Marks::RECORDING);
+                }
+                self.end_at(event.ts);
+            }
+            Kind::DlgDead => {
+                marks.set(Marks::DEAD);
+                self.dead_ts = event.ts;
+            }
+            Kind::CallStop => {
+                marks.set(Marks::CALL_STOP);
+                self.end_at(event.ts);
+            }
+            Kind::CallRecLinks | Kind::RecordsMoved => marks.set(Marks::LINKS),
+            Kind::CallClosed => marks.set(Marks::DEADLINE),
+            Kind::Verdict => self.judge(event),
+            _ => {}
+        }
+    }
+
+    /// Whether the call has ended in order, which nothing that comes later in it refutes.
+    fn has_ended(&self) -> bool {
+        self.marks.any(Marks::END.with(Marks::STOP))
+    }
+
+    fn end_at(&mut self, ts: i64) {
+        if self.end_ts == 0 {
+            self.end_ts = ts;
+        }
+    }
+
+    /// A conversation that goes on was not dead.
+    fn revive(&mut self) {
+        if self.marks.any(Marks::DEAD) && !self.has_ended() {
+            self.marks.clear(Marks::DEAD.with(Marks::SYNTHETIC));
+            self.marks.set(Marks::REOPENED);
+            self.dead_ts = 0;
+        }
+    }
+
+    fn judge(&mut self, event: &Event<'_>) {
+        match event.str(Field::State) {
+            Some("dead") => self.marks.set(Marks::SYNTHETIC),
+            Some("alive") => self.revive(),
+            _ => {}
+        }
+    }
+
+    fn note_issue(&mut self, event: &Event<'_>) {
+        let revision = event.int(Field::Revision).unwrap_or(0);
+        let revision = u32::try_from(revision).unwrap_or(0);
+        if revision >= self.revision {
+            self.revision = revision;
+            self.issued_facts = event
+                .int(Field::Facts)
+                .and_then(|facts| u32::try_from(facts).ok())
+                .unwrap_or(0);
+            self.issued_sum = event.int(Field::Sum).unwrap_or(0) as u64;
+        }
+    }
+
+    /// How far the call is.
+    pub fn state(&self) -> State {
+        let marks = self.marks;
+        if marks.any(Marks::STOP) || (marks.any(Marks::ROUTE_FIN) && !marks.any(Marks::DIALOG)) {
+            return State::Closed;
+        }
+        if marks.any(Marks::END.with(Marks::CANCEL).with(Marks::CALL_STOP)) {
+            return match marks.any(Marks::DEADLINE) {
+                true => State::Closed,
+                false if marks.any(Marks::DEAD) => State::Dead,
+                false => State::Ended,
+            };
+        }
+        if marks.any(Marks::DEAD) {
+            return State::Dead;
+        }
+        if marks.any(Marks::DEADLINE) {
+            return State::Closed;
+        }
+        match () {
+            () if marks.any(Marks::HELD_BY_A.with(Marks::HELD_BY_B))
+                && marks.any(Marks::ANSWERED) =>
+            {
+                State::Held
+            }
+            () if marks.any(Marks::ANSWERED) => State::Confirmed,
+            () if marks.any(Marks::RINGING) => State::Early,
+            () if marks.any(Marks::DIALOG) => State::Calling,
+            () if marks.any(Marks::ROUTED) => State::Routing,
+            () => State::Initiated,
+        }
+    }
+
+    /// Whether a revision of the record is to be issued: the call is over, and what is known of it is not what the newest
+    /// revision folded. Fewer facts than that revision had mean that the log was trimmed: nothing new.
+    pub fn is_due(&self) -> bool {
+        self.state().is_over() && !self.is_issued() && self.facts >= self.issued_facts
+    }
+
+    /// Whether the newest revision folds all that is known.
+    pub fn is_issued(&self) -> bool {
+        self.revision > 0 && self.issued_facts == self.facts && self.issued_sum == self.sum
+    }
+}
+
+/// What one fact adds to the sum over a set. Sums of equal sets are equal in any order.
+fn weight(id: &[u8; 16]) -> u64 {
+    let (high, low) = id.split_at(8);
+    let number = |half: &[u8]| {
+        half.iter()
+            .fold(0u64, |sum, &byte| sum << 8 | u64::from(byte))
+    };
+    let mixed = (number(high) ^ number(low).rotate_left(29)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    mixed ^ mixed >> 32
+}
