@@ -247,6 +247,8 @@ impl Life {
                     self.ringing_ts = event.ts;
                 }
             }
+            // A 200 that crosses the CANCEL before it does not answer the call.
+            Kind::DlgStart if marks.any(Marks::CANCEL) => {}
             Kind::DlgStart => {
                 marks.set(Marks::DIALOG.with(Marks::ANSWERED));
                 if self.answer_ts == 0 {
@@ -267,16 +269,15 @@ impl Life {
                 self.revive();
             }
             Kind::Refer | Kind::ReferAborted | Kind::MediaMigrate | Kind::Rescued => self.revive(),
-            Kind::RecInfo => {
-                if event.flag(Field::Isrec) == Some(true) {
-                    marks.set(Marks::RECORDING);
-                }
-            }
+            Kind::RecInfo if event.flag(Field::Isrec) == Some(true) => marks.set(Marks::RECORDING),
+            // A CANCEL that crosses the 200 before it comes too late.
+            Kind::CallCancel if marks.any(Marks::ANSWERED) => {}
             Kind::CallCancel => {
                 marks.set(Marks::CANCEL);
                 self.end_at(event.ts);
             }
             Kind::DlgEnd | Kind::DlgStop => {
+                marks.clear(Marks::DEADLINE);
                 marks.set(if event.kind == Kind::DlgEnd {
                     Marks::END
                 } else {
@@ -350,10 +351,10 @@ impl Life {
             return State::Closed;
         }
         if marks.any(Marks::END.with(Marks::CANCEL).with(Marks::CALL_STOP)) {
-            return match marks.any(Marks::DEADLINE) {
-                true => State::Closed,
-                false if marks.any(Marks::DEAD) => State::Dead,
-                false => State::Ended,
+            return match () {
+                () if marks.any(Marks::DEAD) => State::Dead,
+                () if self.awaits_stop() => State::Ended,
+                () => State::Closed,
             };
         }
         if marks.any(Marks::DEAD) {
@@ -376,10 +377,22 @@ impl Life {
         }
     }
 
-    /// Whether a revision of the record is to be issued: the call is over, and what is known of it is not what the newest
-    /// revision folded. Fewer facts than that revision had mean that the log was trimmed: nothing new.
+    /// Whether the end is known and the last word about it, `dlg_stop`, is still to come.
+    pub fn awaits_stop(&self) -> bool {
+        self.marks
+            .any(Marks::END.with(Marks::CANCEL).with(Marks::CALL_STOP))
+            && !self.marks.any(Marks::STOP.with(Marks::DEADLINE))
+            && (self.marks.any(Marks::DIALOG) || !self.marks.any(Marks::CALL_STOP))
+    }
+
+    /// Whether a revision of the record is to be issued: the call is over, nothing more is awaited, and what is known
+    /// of it is not what the newest revision folded. Fewer facts than that revision had mean that the log was trimmed:
+    /// nothing new.
     pub fn is_due(&self) -> bool {
-        self.state().is_over() && !self.is_issued() && self.facts >= self.issued_facts
+        self.state().is_over()
+            && !self.awaits_stop()
+            && !self.is_issued()
+            && self.facts >= self.issued_facts
     }
 
     /// Whether the newest revision folds all that is known.

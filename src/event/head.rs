@@ -1,6 +1,6 @@
 //! What all events of one call share, written once in front of them.
 
-use crate::event::EventId;
+use super::EventId;
 
 /// The identity of a call: `cid`, or `acallid` with `invitets`, or both.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -35,4 +35,9 @@ impl Head<'_> {
 /// The identity of the record of a call: uuid v5 of its `cid`, the same wherever and whenever it is computed.
 pub fn record_id(cid: EventId) -> EventId {
     *uuid::Uuid::new_v5(&NAMESPACE, &cid).as_bytes()
+}
+
+/// The identity of an event that came without one.
+pub(crate) fn derived_id(content: &[u8]) -> EventId {
+    *uuid::Uuid::new_v5(&NAMESPACE, content).as_bytes()
 }

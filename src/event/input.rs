@@ -1,0 +1,404 @@
+//! An event as a producer gives it, from terms or JSON alike, and what is made of it: checked, normalised, or rejected
+//! with a reason.
+//!
+//! Whoever reads the producer's form (JSON here, Erlang maps in the NIF) tells [`Input`] key by key what it sees,
+//! borrowed; nothing is looked up twice.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+
+use super::value::{canonical_uuid, is_absent, lenient_uuid};
+use super::{Event, EventId, Field, Fields, Head, Kind, Name, Value};
+
+/// The most fields of an event.
+pub const MAX_FIELDS: usize = 256;
+/// The most bytes of a text.
+pub const MAX_TEXT_BYTES: usize = 64 << 10;
+/// The most bytes of all texts of an event.
+pub const MAX_EVENT_BYTES: usize = 256 << 10;
+/// How deep lists and objects in a value may lie in one another.
+pub const MAX_DEPTH: usize = 16;
+
+/// Why an event was rejected. The others of its batch are taken.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Reject {
+    /// Not an object, or not a map.
+    #[error("not an object")]
+    NotAnObject,
+    /// Not JSON, from this byte on.
+    #[error("not JSON at byte {0}")]
+    Json(usize),
+    /// `data` is missing or no object.
+    #[error("no data")]
+    NoData,
+    /// A field that every event needs is missing.
+    #[error("{0} is missing")]
+    Missing(&'static str),
+    /// Neither `cid` nor `acallid` with `invitets`.
+    #[error("no identity: neither cid nor acallid with invitets")]
+    NoIdentity,
+    /// A field's value is of the wrong form.
+    #[error("{0} has a value of the wrong form")]
+    BadField(String),
+    /// A text, or the event, is larger than allowed.
+    #[error("{0} is too large")]
+    TooLarge(String),
+    /// More fields than allowed.
+    #[error("too many fields")]
+    TooManyFields,
+    /// A value lies too deep.
+    #[error("{0} is nested too deep")]
+    TooDeep(String),
+    /// A text is not UTF-8.
+    #[error("{0} is not UTF-8")]
+    NotUtf8(String),
+}
+
+impl Reject {
+    /// The reason as one word.
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Reject::NotAnObject => "not_an_object",
+            Reject::Json(_) => "bad_json",
+            Reject::NoData => "no_data",
+            Reject::Missing(_) => "missing",
+            Reject::NoIdentity => "no_identity",
+            Reject::BadField(_) => "bad_field",
+            Reject::TooLarge(_) => "too_large",
+            Reject::TooManyFields => "too_many_fields",
+            Reject::TooDeep(_) => "too_deep",
+            Reject::NotUtf8(_) => "not_utf8",
+        }
+    }
+
+    /// The field that the reason is about.
+    pub fn field(&self) -> Option<&str> {
+        match self {
+            Reject::Missing(field) => Some(field),
+            Reject::BadField(field)
+            | Reject::TooLarge(field)
+            | Reject::TooDeep(field)
+            | Reject::NotUtf8(field) => Some(field),
+            _ => None,
+        }
+    }
+}
+
+/// A value as a producer gives it.
+#[derive(Clone, Debug)]
+pub enum Given<'a> {
+    /// Absent.
+    Null,
+    /// A truth value.
+    Bool(bool),
+    /// An integer.
+    Int(i64),
+    /// A number with a fraction, or one too large for an integer.
+    Float(f64),
+    /// Text.
+    Text(Cow<'a, str>),
+    /// A list or an object, as compact JSON.
+    Json(Cow<'a, str>),
+}
+
+/// One event while it is being read.
+#[derive(Debug, Default)]
+pub struct Input<'a> {
+    class: Option<Given<'a>>,
+    kind: Option<Given<'a>>,
+    eventts: Option<Given<'a>>,
+    domain: Option<Given<'a>>,
+    data: Vec<(Cow<'a, str>, Given<'a>)>,
+    bytes: usize,
+}
+
+/// What all events of one `put` have in common.
+#[derive(Clone, Debug, Default)]
+pub struct Common<'a> {
+    /// The producers' names for types.
+    pub aliases: Option<&'a HashMap<String, String>>,
+    /// Who serves the dialogs, as callstore packs it.
+    pub owner: Option<&'a [u8]>,
+    /// Who put the events.
+    pub producer: Option<&'a str>,
+}
+
+/// An event that was taken: what its call is called by, itself, and the domain that decides who serves it.
+#[derive(Debug)]
+pub struct Taken<'a> {
+    /// The call's identity as far as this event knows it.
+    pub head: Head<'a>,
+    /// The event.
+    pub event: Event<'a>,
+    /// The domain of the caller, or else of whoever the event names.
+    pub domain: Option<&'a str>,
+}
+
+impl<'a> Input<'a> {
+    /// Forgets everything, keeps the room.
+    pub fn clear(&mut self) {
+        self.data.clear();
+        *self = Input {
+            data: std::mem::take(&mut self.data),
+            ..Input::default()
+        };
+    }
+
+    /// A key of the envelope other than `data`. Keys that the envelope does not have are passed over.
+    pub fn envelope(&mut self, key: &str, given: Given<'a>) {
+        match key {
+            "class" => self.class = Some(given),
+            "type" => self.kind = Some(given),
+            "eventts" => self.eventts = Some(given),
+            "domain" => self.domain = Some(given),
+            _ => {}
+        }
+    }
+
+    /// A key of `data`.
+    ///
+    /// # Errors
+    /// More fields or bytes than an event may have.
+    pub fn field(&mut self, key: Cow<'a, str>, given: Given<'a>) -> Result<(), Reject> {
+        if self.data.len() >= MAX_FIELDS {
+            return Err(Reject::TooManyFields);
+        }
+        let size = match &given {
+            Given::Text(text) | Given::Json(text) => text.len(),
+            _ => 8,
+        };
+        if size > MAX_TEXT_BYTES || key.len() > MAX_TEXT_BYTES {
+            return Err(Reject::TooLarge(clip(&key)));
+        }
+        self.bytes += size + key.len();
+        if self.bytes > MAX_EVENT_BYTES {
+            return Err(Reject::TooLarge("event".into()));
+        }
+        self.data.push((key, given));
+        Ok(())
+    }
+
+    /// Makes the event of what was read.
+    ///
+    /// # Errors
+    /// What was read is no event; the reason says which field is at fault.
+    pub fn take<'s>(&'s self, common: &Common<'s>) -> Result<Taken<'s>, Reject> {
+        match self.class.as_ref() {
+            None | Some(Given::Null) => {}
+            Some(Given::Text(class)) if class == "callevents" => {}
+            Some(_) => return Err(Reject::BadField("class".into())),
+        }
+        let (kind, name) = self.kind(common)?;
+        let mut draft = Draft::default();
+        let mut fields = Fields::new();
+        for (key, given) in &self.data {
+            if let Some(value) = given.value() {
+                draft.sort_in(key, value, &mut fields)?;
+            }
+        }
+        let eventts = draft.eventts.or_else(|| self.eventts.as_ref()?.value());
+        let ts = eventts.ok_or(Reject::Missing("eventts"))?;
+        let ts = moment(ts).ok_or_else(|| Reject::BadField("eventts".into()))?;
+        let head = draft.head()?;
+        draft.keep_connectionid(&head, &mut fields);
+        let own = self.domain.as_ref().and_then(Given::value);
+        let domain = own.and_then(as_str).or_else(|| serving_domain(&fields));
+        if let Some(owner) = common.owner {
+            fields.push((Name::Known(Field::Owner), Value::Bytes(owner)));
+        }
+        let id = match draft.eventid {
+            Some(id) => id,
+            None => content_id(kind, name, ts, &head, &fields),
+        };
+        if let Some(producer) = common.producer {
+            fields.push((Name::Known(Field::Producer), Value::Str(producer)));
+        }
+        Ok(Taken {
+            head,
+            event: Event {
+                kind,
+                name,
+                ts,
+                id,
+                fields,
+            },
+            domain,
+        })
+    }
+
+    fn kind<'s>(&'s self, common: &Common<'s>) -> Result<(Kind, &'s str), Reject> {
+        let name = match &self.kind {
+            Some(Given::Text(name)) if !is_absent(name.as_bytes()) => name.as_ref(),
+            None | Some(Given::Null | Given::Text(_)) => return Err(Reject::Missing("type")),
+            Some(_) => return Err(Reject::BadField("type".into())),
+        };
+        let name = common
+            .aliases
+            .and_then(|aliases| aliases.get(name))
+            .map_or(name, String::as_str);
+        match Kind::of_platform(name) {
+            Some(kind) => Ok((kind, "")),
+            None if name.len() > 255 => Err(Reject::TooLarge("type".into())),
+            None => Ok((Kind::Unknown, name)),
+        }
+    }
+}
+
+impl<'a> Given<'a> {
+    /// The value, or nothing where the platform means "absent".
+    fn value(&self) -> Option<Value<'_>> {
+        match self {
+            Given::Null => None,
+            Given::Bool(truth) => Some(Value::Bool(*truth)),
+            Given::Int(number) => Some(Value::Int(*number)),
+            Given::Float(number) => Some(Value::Float(*number)),
+            Given::Json(text) => Some(Value::Json(text)),
+            Given::Text(text) if is_absent(text.as_bytes()) => None,
+            Given::Text(text) => Some(match canonical_uuid(text.as_bytes()) {
+                Some(id) => Value::Uuid(id),
+                None => Value::Str(text),
+            }),
+        }
+    }
+}
+
+/// The fields of the head while an event is being sorted.
+#[derive(Default)]
+struct Draft<'s> {
+    eventid: Option<EventId>,
+    eventts: Option<Value<'s>>,
+    cid: Option<EventId>,
+    acallid: Option<&'s str>,
+    acallidhash: Option<i64>,
+    invitets: Option<i64>,
+    connectionid: Option<&'s str>,
+}
+
+impl<'s> Draft<'s> {
+    fn sort_in(
+        &mut self,
+        key: &'s str,
+        value: Value<'s>,
+        fields: &mut Fields<'s>,
+    ) -> Result<(), Reject> {
+        let bad = || Reject::BadField(clip(key));
+        match key {
+            "eventid" => self.eventid = Some(as_uuid(value).ok_or_else(bad)?),
+            "cid" => self.cid = Some(as_uuid(value).ok_or_else(bad)?),
+            "eventts" => self.eventts = Some(value),
+            "acallid" => self.acallid = Some(as_str(value).ok_or_else(bad)?),
+            "invitets" => self.invitets = Some(moment(value).ok_or_else(bad)?),
+            "connectionid" => self.connectionid = Some(as_str(value).ok_or_else(bad)?),
+            // Written out of `invitets` by whoever wants it.
+            "invitedt" => {}
+            "acallidhash" => match value {
+                Value::Int(hash) => self.acallidhash = Some(hash),
+                _ => fields.push((Name::Other(key), value)),
+            },
+            // What callstore says of an owner or a producer, it says itself.
+            "owner" | "producer" => fields.push((Name::Other(key), value)),
+            _ => {
+                let name = Field::of_name(key).map_or(Name::Other(key), Name::Known);
+                if name == Name::Known(Field::Dialogid) && as_str(value).is_none() {
+                    return Err(bad());
+                }
+                fields.push((name, value));
+            }
+        }
+        Ok(())
+    }
+
+    fn head(&self) -> Result<Head<'s>, Reject> {
+        if self.cid.is_none() && (self.acallid.is_none() || self.invitets.is_none()) {
+            return Err(Reject::NoIdentity);
+        }
+        Ok(Head {
+            cid: self.cid,
+            acallid: self.acallid,
+            invitets: self.invitets,
+            acallidhash: self.acallidhash,
+        })
+    }
+
+    /// `connectionid` is `cid.invitets`; only another one is kept.
+    fn keep_connectionid(&self, head: &Head<'_>, fields: &mut Fields<'s>) {
+        let Some(text) = self.connectionid else {
+            return;
+        };
+        let derived = text.split_once('.').is_some_and(|(cid, invitets)| {
+            lenient_uuid(cid.as_bytes()) == head.cid && invitets.parse().ok() == head.invitets
+        });
+        if !derived {
+            fields.push((Name::Known(Field::Connectionid), Value::Str(text)));
+        }
+    }
+}
+
+fn as_str(value: Value<'_>) -> Option<&str> {
+    match value {
+        Value::Str(text) => Some(text),
+        _ => None,
+    }
+}
+
+fn as_uuid(value: Value<'_>) -> Option<EventId> {
+    match value {
+        Value::Uuid(id) => Some(id),
+        Value::Str(text) => lenient_uuid(text.as_bytes()),
+        _ => None,
+    }
+}
+
+/// A time in ms; a small value is one in seconds. Only times between 1973 and 2286 are.
+fn moment(value: Value<'_>) -> Option<i64> {
+    let ms = match value.int()? {
+        seconds @ 1..100_000_000_000 => seconds * 1000,
+        ms => ms,
+    };
+    (100_000_000_000..10_000_000_000_000)
+        .contains(&ms)
+        .then_some(ms)
+}
+
+/// The identity of an event that came without one: of equal content, equal identity.
+fn content_id(kind: Kind, name: &str, ts: i64, head: &Head<'_>, fields: &Fields<'_>) -> EventId {
+    let mut lines: Vec<String> = fields
+        .iter()
+        .map(|(name, value)| format!("{}={value:?}", name.text()))
+        .collect();
+    lines.sort_unstable();
+    let own = if kind == Kind::Unknown {
+        name
+    } else {
+        kind.name()
+    };
+    let content = format!("{own}\n{ts}\n{head:?}\n{}", lines.join("\n"));
+    super::head::derived_id(content.as_bytes())
+}
+
+/// The domain that decides who serves the call: the caller's.
+fn serving_domain<'s>(fields: &Fields<'s>) -> Option<&'s str> {
+    const DOMAINS: [Field; 3] = [Field::Fromdomain, Field::Adomain, Field::Routedomain];
+    const URIS: [Field; 3] = [Field::Aremoteuri, Field::Remoteuri, Field::Urifrom];
+    let get = |wanted: Field| {
+        let found = fields.iter().find(|(name, _)| *name == Name::Known(wanted));
+        found.and_then(|&(_, value)| as_str(value))
+    };
+    DOMAINS
+        .into_iter()
+        .find_map(get)
+        .or_else(|| URIS.into_iter().find_map(|field| get(field).and_then(host)))
+}
+
+/// The host of a SIP URI, where it has one: a tenant's domain.
+pub(crate) fn host(uri: &str) -> Option<&str> {
+    let (_, rest) = uri.rsplit_once('@')?;
+    let end = rest.find([':', ';', '>', '?', ' ']).unwrap_or(rest.len());
+    rest.get(..end).filter(|host| !host.is_empty())
+}
+
+/// A name as far as it is worth repeating in a reason.
+fn clip(text: &str) -> String {
+    text.chars().take(64).collect()
+}
