@@ -1,0 +1,182 @@
+%%% The log of a group: one Mnesia table with a copy on every node of the group, and the table of epochs.
+%%%
+%%%   era_callstore_log_<Group>   {Tab, {Epoch, Node, Seq}, [chunk()]}     ordered_set; a row is one commit
+%%%   era_callstore_epoch         {Tab, Group, Epoch, Node}                set; whose term of activity it is
+%%%
+%%% Always holds: a row is written once and never changed, only deleted; append/4 writes nothing unless the term of its
+%%% caller is the one in force. Two copies with the same rows are equal.
+%%% Called by: view (load, subscribe), writer (append), group (terms), ticker (trim), and the sink that keeps its
+%%% records in Mnesia for the copies of its tables. With era_callstore_schema the only module that says `mnesia:'.
+%%% Must never: look into a chunk; touch a table that is not its own.
+-module(era_callstore_log).
+
+-export([
+    ensure_tables/2, ensure_table/4, wait/2,
+    new_term/1, term/1, append/3, delete/2,
+    subscribe/1, event/2, fold/3,
+    row_key/1, size/1, copies/1, table/1
+]).
+-export_type([key/0, term_of_activity/0, storage/0, commit/0]).
+
+-include_lib("kernel/include/logger.hrl").
+
+-define(EPOCHS, era_callstore_epoch).
+-define(PAGE_ROWS, 32).
+
+-type key() :: {Epoch :: pos_integer(), node(), Seq :: pos_integer()}.
+-type storage() :: ram_copies | disc_copies.
+-type commit() :: transaction | sync_transaction | sync_dirty | async_dirty.
+-type term_of_activity() :: #{
+    group := pos_integer(), table := atom(), epoch := pos_integer(), commit := commit()
+}.
+
+%% @doc The name of the group's table. Groups come from the configuration, so the atoms are bounded by it.
+-spec table(Group :: pos_integer()) -> atom().
+table(Group) -> list_to_atom("era_callstore_log_" ++ integer_to_list(Group)).
+
+%% @doc Makes the log and the epochs exist with a copy on this node; joins the tables when others have made them.
+-spec ensure_tables(Group :: pos_integer(), storage()) -> ok | {error, term()}.
+ensure_tables(Group, Storage) ->
+    case ensure_table(?EPOCHS, Storage, set, [group, epoch, node]) of
+        ok -> ensure_table(table(Group), Storage, ordered_set, [key, chunks]);
+        {error, _} = Error -> Error
+    end.
+
+%% @doc Makes one table exist with a copy on this node.
+-spec ensure_table(atom(), storage(), set | ordered_set, [atom()]) -> ok | {error, term()}.
+ensure_table(Table, Storage, Type, Attributes) ->
+    Turn = {{?MODULE, Table}, self()},
+    Make = fun() -> make(Table, Storage, Type, Attributes) end,
+    case global:trans(Turn, Make, mnesia:system_info(running_db_nodes), 60) of
+        aborted -> {error, {no_turn, Table}};
+        Result -> Result
+    end.
+
+make(Table, Storage, Type, Attributes) ->
+    case lists:member(Table, mnesia:system_info(tables)) of
+        false ->
+            Options = [{Storage, [node()]}, {type, Type}, {attributes, Attributes}],
+            made(mnesia:create_table(Table, Options));
+        true ->
+            case mnesia:table_info(Table, storage_type) of
+                Storage -> ok;
+                unknown -> made(mnesia:add_table_copy(Table, node(), Storage));
+                disc_copies when Table =:= ?EPOCHS -> ok;
+                _ -> made(mnesia:change_table_copy_type(Table, node(), Storage))
+            end
+    end.
+
+made({atomic, ok}) -> ok;
+made({aborted, {already_exists, _}}) -> ok;
+made({aborted, {already_exists, _, _}}) -> ok;
+made({aborted, Reason}) -> {error, Reason}.
+
+%% @doc Waits until the tables are loaded here.
+-spec wait([atom()] | pos_integer(), TimeoutMs :: timeout()) -> ok | {timeout, [atom()]} | {error, term()}.
+wait(Group, TimeoutMs) when is_integer(Group) -> wait([?EPOCHS, table(Group)], TimeoutMs);
+wait(Tables, TimeoutMs) -> mnesia:wait_for_tables(Tables, TimeoutMs).
+
+%% @doc Begins a term of activity of this node: allocates its epoch, which ends every earlier term.
+-spec new_term(Group :: pos_integer()) -> {ok, Epoch :: pos_integer()} | {error, term()}.
+new_term(Group) ->
+    Allocate = fun() ->
+        Epoch =
+            case mnesia:read(?EPOCHS, Group, write) of
+                [] -> 1;
+                [{_, _, Last, _}] -> Last + 1
+            end,
+        ok = mnesia:write(?EPOCHS, {?EPOCHS, Group, Epoch, node()}, write),
+        Epoch
+    end,
+    case mnesia:sync_transaction(Allocate) of
+        {atomic, Epoch} -> {ok, Epoch};
+        {aborted, Reason} -> {error, Reason}
+    end.
+
+%% @doc Whose term it is, as this node knows.
+-spec term(Group :: pos_integer()) -> {Epoch :: pos_integer(), node()} | none.
+term(Group) ->
+    case mnesia:dirty_read(?EPOCHS, Group) of
+        [{_, _, Epoch, Node}] -> {Epoch, Node};
+        [] -> none
+    end.
+
+%% @doc Writes one row, when the term is still the caller's. The kinds of commit are Mnesia's, with its meaning.
+-spec append(term_of_activity(), Seq :: pos_integer(), [era_callstore_nif:chunk()]) ->
+    ok | {error, {fenced, Epoch :: non_neg_integer()} | {log, term()}}.
+append(#{group := Group, table := Table, epoch := Epoch, commit := Commit}, Seq, Chunks) ->
+    Write = fun() ->
+        case mnesia:read(?EPOCHS, Group, read) of
+            [{_, _, Epoch, Node}] when Node =:= node() ->
+                mnesia:write(Table, {Table, {Epoch, Node, Seq}, Chunks}, write);
+            [{_, _, Other, _}] ->
+                {error, {fenced, Other}};
+            [] ->
+                {error, {fenced, 0}}
+        end
+    end,
+    try
+        mnesia:activity(Commit, Write)
+    catch
+        exit:{aborted, Reason} -> {error, {log, Reason}}
+    end.
+
+%% @doc Deletes rows, lazily: a delete repeated or lost does no harm, so none is worth a transaction.
+-spec delete(Group :: pos_integer(), [key()]) -> ok.
+delete(Group, Keys) ->
+    Table = table(Group),
+    mnesia:activity(async_dirty, fun() ->
+        lists:foreach(fun(Key) -> mnesia:delete(Table, Key, write) end, Keys)
+    end).
+
+%% @doc The table's events come to the caller from now on; event/2 reads them.
+-spec subscribe(Group :: pos_integer()) -> ok | {error, term()}.
+subscribe(Group) ->
+    case mnesia:subscribe({table, table(Group), simple}) of
+        {ok, _} -> ok;
+        {error, {already_exists, _}} -> ok;
+        {error, _} = Error -> Error
+    end.
+
+%% @doc What a message says about the table.
+-spec event(Message :: term(), Table :: atom()) ->
+    {row, key(), [era_callstore_nif:chunk()]} | {deleted, key()} | none.
+event({mnesia_table_event, {write, {Table, Key, Chunks}, _}}, Table) -> {row, Key, Chunks};
+event({mnesia_table_event, {delete, {Table, Key}, _}}, Table) -> {deleted, Key};
+event(_, _) -> none.
+
+%% @doc Folds over every row of the local copy, in order of keys.
+-spec fold(Group :: pos_integer(), fun((key(), [era_callstore_nif:chunk()], Acc) -> Acc), Acc) -> Acc.
+fold(Group, Fun, Acc) ->
+    Table = table(Group),
+    mnesia:activity(async_dirty, fun() ->
+        fold_page(mnesia:select(Table, [{'_', [], ['$_']}], ?PAGE_ROWS, read), Fun, Acc)
+    end).
+
+fold_page('$end_of_table', _Fun, Acc) ->
+    Acc;
+fold_page({Rows, Next}, Fun, Acc) ->
+    Folded = lists:foldl(fun({_, Key, Chunks}, A) -> Fun(Key, Chunks, A) end, Acc, Rows),
+    fold_page(mnesia:select(Next), Fun, Folded).
+
+%% @doc The key as the core knows it.
+-spec row_key(key()) -> era_callstore_nif:row_key().
+row_key(Key) -> term_to_binary(Key).
+
+%% @doc Rows in the local copy.
+-spec size(Group :: pos_integer()) -> non_neg_integer().
+size(Group) ->
+    try
+        mnesia:table_info(table(Group), size)
+    catch
+        exit:{aborted, _} -> 0
+    end.
+
+%% @doc Nodes that hold a copy that works now.
+-spec copies(Group :: pos_integer()) -> [node()].
+copies(Group) ->
+    try
+        mnesia:table_info(table(Group), where_to_write)
+    catch
+        exit:{aborted, _} -> []
+    end.

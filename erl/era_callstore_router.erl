@@ -1,0 +1,159 @@
+%%% Who serves what, as this node knows it: domain → group → the active's node, and the processes and stores here.
+%%%
+%%% Reads cost a lookup (persistent_term, ETS, pg). The process exists to own the table and to wake who waits for a
+%%% group to become active. Which node is active is known through pg: the writer of the active is a member of
+%%% {active, Group}, the view of every loaded copy of {copy, Group}; the runtime removes them when they die.
+%%% Always holds: what is published here belongs to a process that published it itself; a stale row is noticed by its user
+%%% as `noproc' and is no error.
+%%% Called by: the put path and queries (reads), writer and view (publish), configuration (use/1).
+%%% Must never: be on the way of an event.
+-module(era_callstore_router).
+-behaviour(gen_server).
+
+-export([start_link/0, use/1, resource/0, route/1]).
+-export([publish_writer/4, retract_writer/1, writer/1, publish_store/2, retract_store/1, store/1, local_groups/0]).
+-export([active_node/1, copies/1, await_active/2, join_node/0, nodes/0]).
+-export([init/1, handle_call/3, handle_cast/2, handle_info/2]).
+
+-define(TABLE, era_callstore_local).
+-define(SCOPE, era_callstore).
+-define(RESOURCE, {?MODULE, resource}).
+%% A waiter without an answer after this long has given up; its place is freed then.
+-define(FORGET_WAITER_MS, 600000).
+
+-record(state, {monitor :: reference(), waiting = #{} :: #{pos_integer() => [{gen_server:from(), integer()}]}}).
+
+-spec start_link() -> gen_server:start_ret().
+start_link() -> gen_server:start_link({local, ?MODULE}, ?MODULE, [], []).
+
+%% @doc Routes by this configuration from now on.
+-spec use(era_callstore_config:config()) -> ok.
+use(#{roles := Roles, event_aliases := Aliases}) ->
+    {ok, Router} = era_callstore_nif:router(era_callstore_nif:json_encode(Roles), #{event_aliases => Aliases}),
+    persistent_term:put(?RESOURCE, Router).
+
+%% @doc The core's router, for encode; `none' before the application has started.
+-spec resource() -> era_callstore_nif:router() | none.
+resource() -> persistent_term:get(?RESOURCE, none).
+
+%% @doc The group that serves a domain.
+-spec route(Domain :: binary()) -> {ok, pos_integer()} | none.
+route(Domain) -> era_callstore_nif:route(persistent_term:get(?RESOURCE), Domain).
+
+%% @doc The caller is the writer of the active instance of the group; Queue counts the bytes that wait for it.
+-spec publish_writer(Group :: pos_integer(), pid(), Queue :: atomics:atomics_ref(), QueueBytes :: pos_integer()) -> ok.
+publish_writer(Group, Pid, Queue, QueueBytes) ->
+    true = ets:insert(?TABLE, {{writer, Group}, Pid, Queue, QueueBytes}),
+    ok = pg:join(?SCOPE, {active, Group}, Pid).
+
+%% @doc The writer of the group takes nothing more.
+-spec retract_writer(Group :: pos_integer()) -> ok.
+retract_writer(Group) ->
+    case ets:take(?TABLE, {writer, Group}) of
+        [{_, Pid, _, _}] -> _ = pg:leave(?SCOPE, {active, Group}, Pid), ok;
+        [] -> ok
+    end.
+
+%% @doc The writer of the group, when the group is active on this node.
+-spec writer(Group :: pos_integer()) ->
+    {pid(), Queue :: atomics:atomics_ref(), QueueBytes :: pos_integer()} | none.
+writer(Group) ->
+    case ets:lookup(?TABLE, {writer, Group}) of
+        [{_, Pid, Queue, QueueBytes}] -> {Pid, Queue, QueueBytes};
+        [] -> none
+    end.
+
+%% @doc The caller is the view of a loaded copy of the group, with this store.
+-spec publish_store(Group :: pos_integer(), era_callstore_nif:store()) -> ok.
+publish_store(Group, Store) ->
+    true = ets:insert(?TABLE, {{store, Group}, Store}),
+    case lists:member(self(), pg:get_local_members(?SCOPE, {copy, Group})) of
+        true -> ok;
+        false -> pg:join(?SCOPE, {copy, Group}, self())
+    end.
+
+%% @doc The caller's copy of the group is not to be read.
+-spec retract_store(Group :: pos_integer()) -> ok.
+retract_store(Group) ->
+    true = ets:delete(?TABLE, {store, Group}),
+    _ = pg:leave(?SCOPE, {copy, Group}, self()),
+    ok.
+
+%% @doc The store of the group on this node, when its copy is loaded.
+-spec store(Group :: pos_integer()) -> {ok, era_callstore_nif:store()} | none.
+store(Group) ->
+    case ets:lookup(?TABLE, {store, Group}) of
+        [{_, Store}] -> {ok, Store};
+        [] -> none
+    end.
+
+%% @doc Groups of which this node has a loaded copy.
+-spec local_groups() -> [pos_integer()].
+local_groups() -> lists:sort(ets:select(?TABLE, [{{{store, '$1'}, '_'}, [], ['$1']}])).
+
+%% @doc The node where the group is active, this one first.
+-spec active_node(Group :: pos_integer()) -> node() | none.
+active_node(Group) ->
+    case pg:get_local_members(?SCOPE, {active, Group}) of
+        [_ | _] ->
+            node();
+        [] ->
+            case pg:get_members(?SCOPE, {active, Group}) of
+                [Pid | _] -> node(Pid);
+                [] -> none
+            end
+    end.
+
+%% @doc Nodes with a loaded copy of the group, this one first.
+-spec copies(Group :: pos_integer()) -> [node()].
+copies(Group) ->
+    Nodes = lists:usort([node(Pid) || Pid <- pg:get_members(?SCOPE, {copy, Group})]),
+    case lists:member(node(), Nodes) of
+        true -> [node() | lists:delete(node(), Nodes)];
+        false -> Nodes
+    end.
+
+%% @doc Waits until some node is active for the group.
+-spec await_active(Group :: pos_integer(), TimeoutMs :: non_neg_integer()) -> ok | timeout.
+await_active(_Group, 0) ->
+    timeout;
+await_active(Group, TimeoutMs) ->
+    try
+        gen_server:call(?MODULE, {await_active, Group}, TimeoutMs)
+    catch
+        exit:{timeout, _} -> timeout
+    end.
+
+%% @doc This node runs the application: it is asked and configured with the others.
+-spec join_node() -> ok.
+join_node() -> pg:join(?SCOPE, node, whereis(?MODULE)).
+
+%% @doc Nodes that run the application.
+-spec nodes() -> [node()].
+nodes() -> lists:usort([node(Pid) || Pid <- pg:get_members(?SCOPE, node)]).
+
+%% --- the process
+
+init([]) ->
+    ?TABLE = ets:new(?TABLE, [named_table, public, set, {read_concurrency, true}]),
+    {Monitor, _Members} = pg:monitor_scope(?SCOPE),
+    {ok, #state{monitor = Monitor}}.
+
+handle_call({await_active, Group}, From, #state{waiting = Waiting} = State) ->
+    case pg:get_members(?SCOPE, {active, Group}) of
+        [_ | _] ->
+            {reply, ok, State};
+        [] ->
+            Now = erlang:monotonic_time(millisecond),
+            Others = [W || {_, Since} = W <- maps:get(Group, Waiting, []), Now - Since < ?FORGET_WAITER_MS],
+            {noreply, State#state{waiting = Waiting#{Group => [{From, Now} | Others]}}}
+    end.
+
+handle_cast(_Message, State) ->
+    {noreply, State}.
+
+handle_info({Monitor, join, {active, Group}, _Pids}, #state{monitor = Monitor, waiting = Waiting} = State) ->
+    lists:foreach(fun({From, _}) -> gen_server:reply(From, ok) end, maps:get(Group, Waiting, [])),
+    {noreply, State#state{waiting = maps:remove(Group, Waiting)}};
+handle_info(_Other, State) ->
+    {noreply, State}.

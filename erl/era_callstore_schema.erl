@@ -1,0 +1,213 @@
+%%% Mnesia itself: running, with a directory of ours when the host has not started it, in one schema with the other
+%%% nodes of the site.
+%%%
+%%% Always holds: Mnesia that the host runs is used as it is and never stopped by us; a schema of another node is
+%%% never opened for work. First starts of nodes that see each other happen one after the other, so one schema results.
+%%% Called by: the application at start and stop, and the groups when Mnesia has gone away under them.
+%%% With era_callstore_log the only module that says `mnesia:'.
+%%% Must never: touch a table; delete a directory.
+-module(era_callstore_schema).
+
+-export([start/1, stop/0, running/0, monitor/0, subscribe_system/0]).
+-export_type([options/0, reason/0]).
+
+-include_lib("kernel/include/logger.hrl").
+
+-type options() :: #{data_dir := file:filename(), disc := boolean(), nodes := [node()]}.
+-type reason() ::
+    era_callstore_dir:reason()
+    | {host_schema_in_ram, file:filename()}
+    | {mnesia_not_there, term()}
+    | {mnesia_start, term()}
+    | {mnesia_join, [node()], term()}.
+
+%% Whose Mnesia it is: `host' or {ours, ClaimedDir | none}.
+-define(WHOSE, {?MODULE, whose}).
+%% Mnesia dumps its log after this many writes. Its own default (1,000) is a second's work here and floods the log
+%% file of the host with overload warnings.
+-define(DUMP_LOG_WRITE_THRESHOLD, 20000).
+-define(START_MS, 30000).
+
+%% @doc Makes sure that Mnesia runs and can keep what is asked for.
+-spec start(options()) -> ok | {error, reason()}.
+start(Options) ->
+    case mnesia:system_info(is_running) of
+        no -> start_ours(Options);
+        stopping -> {error, {mnesia_start, stopping}};
+        _ -> use_running(Options)
+    end.
+
+%% @doc Ends what start/1 began. Everything written is on disc when it returns.
+-spec stop() -> ok.
+stop() ->
+    case {persistent_term:get(?WHOSE, host), running()} of
+        {{ours, Dir}, true} ->
+            _ = mnesia:sync_log(),
+            stopped = mnesia:stop(),
+            release(Dir);
+        {{ours, Dir}, false} ->
+            release(Dir);
+        {host, true} ->
+            _ = mnesia:sync_log(),
+            ok;
+        {host, false} ->
+            ok
+    end.
+
+%% @doc Whether Mnesia runs on this node.
+-spec running() -> boolean().
+running() -> mnesia:system_info(is_running) =:= yes.
+
+%% @doc A monitor whose DOWN says that Mnesia has stopped on this node.
+-spec monitor() -> reference().
+monitor() -> erlang:monitor(process, mnesia_sup).
+
+%% @doc Mnesia's system events come to the caller as {mnesia_system_event, Event}.
+-spec subscribe_system() -> ok | {error, term()}.
+subscribe_system() ->
+    case mnesia:subscribe(system) of
+        {ok, _} -> ok;
+        {error, _} = Error -> Error
+    end.
+
+%% --- Mnesia of the host
+
+use_running(#{disc := Disc, nodes := Nodes}) ->
+    ok = wait_running(),
+    keep_whose(),
+    case Disc andalso not mnesia:system_info(use_dir) of
+        true -> {error, {host_schema_in_ram, mnesia:system_info(directory)}};
+        false -> connect([N || N <- Nodes, not lists:member(N, mnesia:system_info(running_db_nodes))])
+    end.
+
+%% A restart of the application finds the Mnesia it started itself: still ours.
+keep_whose() ->
+    persistent_term:put(?WHOSE, persistent_term:get(?WHOSE, host)).
+
+%% Mnesia that is starting answers this call when it is up.
+wait_running() ->
+    case mnesia:wait_for_tables([schema], ?START_MS) of
+        ok -> ok;
+        Other -> Other
+    end.
+
+connect(Nodes) ->
+    case with_mnesia(Nodes) of
+        [] -> ok;
+        There -> join_error(There, mnesia:change_config(extra_db_nodes, There))
+    end.
+
+join_error(_Nodes, {ok, _}) -> ok;
+join_error(Nodes, {error, Reason}) -> {error, {mnesia_join, Nodes, Reason}}.
+
+%% --- Mnesia of our own
+
+start_ours(Options) ->
+    case application:load(mnesia) of
+        ok -> set_up(Options);
+        {error, {already_loaded, mnesia}} -> set_up(Options);
+        {error, Reason} -> {error, {mnesia_not_there, Reason}}
+    end.
+
+set_up(#{data_dir := DataDir} = Options) ->
+    Dir =
+        case application:get_env(mnesia, dir) of
+            {ok, HostDir} -> to_list(HostDir);
+            undefined -> to_list(DataDir)
+        end,
+    ok = application:set_env(mnesia, dir, Dir),
+    ok = application:set_env(mnesia, dump_log_write_threshold, ?DUMP_LOG_WRITE_THRESHOLD),
+    claim_and_start(Dir, Options).
+
+claim_and_start(_Dir, #{disc := false} = Options) ->
+    ok = application:set_env(mnesia, schema_location, ram),
+    persistent_term:put(?WHOSE, {ours, none}),
+    start_in_turn(Options, fun start_in_ram/1);
+claim_and_start(Dir, #{disc := true} = Options) ->
+    case era_callstore_dir:claim(Dir) of
+        ok ->
+            persistent_term:put(?WHOSE, {ours, Dir}),
+            case start_in_turn(Options, fun(Others) -> start_on_disc(Dir, Others) end) of
+                ok ->
+                    ok;
+                {error, _} = Error ->
+                    _ = mnesia:stop(),
+                    release(Dir),
+                    Error
+            end;
+        {error, _} = Error ->
+            Error
+    end.
+
+%% Nodes that start together for the first time must not each make a schema: one after the other.
+start_in_turn(#{nodes := Nodes}, Start) ->
+    Connected = [N || N <- Nodes, N =/= node(), net_kernel:connect_node(N) =:= true],
+    Turn = {era_callstore_first_start, self()},
+    case global:trans(Turn, fun() -> Start(with_mnesia(Connected)) end, [node() | Connected], 60) of
+        aborted -> {error, {mnesia_join, Connected, no_turn}};
+        Result -> Result
+    end.
+
+start_in_ram(Others) ->
+    first_error([fun start_mnesia/0, fun() -> connect(Others) end]).
+
+start_on_disc(Dir, Others) ->
+    case {filelib:is_regular(filename:join(Dir, "schema.DAT")), Others} of
+        {true, _} ->
+            first_error([fun start_mnesia/0, fun() -> own_schema(Dir) end, fun() -> connect(Others) end]);
+        {false, []} ->
+            first_error([fun create_schema/0, fun start_mnesia/0]);
+        {false, _} ->
+            first_error([fun start_mnesia/0, fun() -> connect(Others) end, fun schema_to_disc/0])
+    end.
+
+start_mnesia() ->
+    case application:start(mnesia) of
+        ok -> wait_running();
+        {error, Reason} -> {error, {mnesia_start, Reason}}
+    end.
+
+create_schema() ->
+    case mnesia:create_schema([node()]) of
+        ok -> ok;
+        {error, Reason} -> {error, {mnesia_start, Reason}}
+    end.
+
+%% Mnesia starts on a schema that does not name this node, and then keeps nothing.
+own_schema(Dir) ->
+    Nodes = mnesia:system_info(db_nodes),
+    case lists:member(node(), Nodes) of
+        true -> ok;
+        false -> {error, {dir_of_node, Dir, hd(Nodes)}}
+    end.
+
+schema_to_disc() ->
+    case mnesia:change_table_copy_type(schema, node(), disc_copies) of
+        {atomic, ok} -> ok;
+        {aborted, {already_exists, schema, _, disc_copies}} -> ok;
+        {aborted, Reason} -> {error, {mnesia_start, Reason}}
+    end.
+
+%% --- small things
+
+%% Nodes on which Mnesia runs. A node that does not answer is one on which it does not.
+with_mnesia(Nodes) ->
+    Others = [N || N <- Nodes, N =/= node()],
+    Answers = erpc:multicall(Others, mnesia, system_info, [is_running], ?START_MS),
+    [N || {N, {ok, yes}} <- lists:zip(Others, Answers)].
+
+release(none) -> ok;
+release(Dir) -> era_callstore_dir:release(Dir).
+
+first_error([]) -> ok;
+first_error([Step | Steps]) ->
+    case Step() of
+        ok -> first_error(Steps);
+        {error, Reason} when is_tuple(Reason), tuple_size(Reason) >= 2 -> {error, Reason};
+        Other -> {error, {mnesia_start, Other}}
+    end.
+
+to_list(Dir) -> unicode:characters_to_list(to_iodata(Dir)).
+
+to_iodata(Dir) when is_atom(Dir) -> atom_to_list(Dir);
+to_iodata(Dir) -> Dir.

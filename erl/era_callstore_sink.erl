@@ -1,0 +1,94 @@
+%%% Behaviour of a sink: where records go.
+%%%
+%%% A sink is given every revision of every record at least once, in order of closing, a batch at a time. It answers `ok'
+%%% when it has the whole batch in safety; that fact goes into the log and the batch never comes again, unless the
+%%% instance died between the two. Hence: idempotent by `record_id' and `revision'.
+%%%
+%%% Always holds: each sink of each group runs in a process of its own; what it does holds nobody else.
+%%% Implemented by: era_callstore_sink_collection, era_callstore_sink_file, and modules of the host.
+%%% Must never: answer `ok' for a batch that a crash of the sink could still lose.
+-module(era_callstore_sink).
+
+-export([check/1]).
+-export_type([item/0, context/0]).
+
+-type item() :: #{
+    cid := binary(),
+    revision := pos_integer(),
+    domain := binary(),
+    end_ts := integer(),
+    record := Json :: binary(),
+    projection := Json :: binary() | none
+}.
+%% What a sink may want to know about where it runs.
+-type context() :: #{
+    group := pos_integer(),
+    groups := pos_integer(),
+    storage := era_callstore_log:storage(),
+    copm3_name := binary()
+}.
+
+%% Called in the sink's own process when its group becomes active here; an error is tried again later.
+-callback init(Args :: map(), context()) -> {ok, State :: term()} | {error, Reason :: term()}.
+%% At most 256 items. On an error, or a crash, the same items come again later.
+-callback deliver([item()], State) -> {ok, State} | {error, Reason :: term(), State}.
+-callback terminate(Reason :: term(), State :: term()) -> term().
+%% Problems of the arguments, found before anything starts: key, value, reason, what would be right.
+-callback check(Args :: map()) -> [{Key :: atom(), Value :: term(), Reason :: atom(), Right :: iodata()}].
+-optional_callbacks([check/1]).
+
+-define(BUILT_IN, #{collection => era_callstore_sink_collection, file => era_callstore_sink_file}).
+
+%% @doc Checks the setting `sinks': {collection | file | Module, Args} or {Name, Module, Args}.
+-spec check(term()) -> {ok, [era_callstore_config:sink()]} | {error, [era_callstore_nif:problem()]}.
+check(Sinks) when is_list(Sinks) ->
+    Checked = [check_one(Sink) || Sink <- Sinks],
+    Names = [Name || {ok, #{name := Name}} <- Checked],
+    Twice = lists:usort(Names -- lists:usort(Names)),
+    case
+        [P || {error, Ps} <- Checked, P <- Ps] ++
+            [problem(Name, Name, twice, "two sinks have this name: name them {Name, Module, Args}") || Name <- Twice]
+    of
+        [] -> {ok, [Sink || {ok, Sink} <- Checked]};
+        Problems -> {error, Problems}
+    end;
+check(Other) ->
+    {error, [problem(<<"sinks">>, Other, wrong_type, "a list of {collection | file | Module, Args :: map()} is wanted")]}.
+
+check_one({Name, Module, Args}) when is_binary(Name), Name =/= <<>>, is_atom(Module), is_map(Args) ->
+    check_module(Name, maps:get(Module, ?BUILT_IN, Module), Args);
+check_one({Module, Args}) when is_atom(Module), is_map(Args) ->
+    check_module(atom_to_binary(Module), maps:get(Module, ?BUILT_IN, Module), Args);
+check_one(Other) ->
+    {error, [problem(<<"sinks">>, Other, wrong_type, "{collection | file | Module, Args :: map()} is wanted")]}.
+
+check_module(Name, Module, Args) ->
+    _ = code:ensure_loaded(Module),
+    case erlang:function_exported(Module, deliver, 2) andalso erlang:function_exported(Module, init, 2) of
+        true ->
+            case check_args(Module, Args) of
+                [] -> {ok, #{name => Name, module => Module, args => Args}};
+                Wrong -> {error, [problem([Name, $., atom_to_list(K)], V, R, T) || {K, V, R, T} <- Wrong]}
+            end;
+        false ->
+            Text = "a module with init/2, deliver/2 and terminate/2 (era_callstore_sink) is wanted",
+            {error, [problem(Name, Module, no_such_sink, Text)]}
+    end.
+
+check_args(Module, Args) ->
+    case erlang:function_exported(Module, check, 1) of
+        true -> Module:check(Args);
+        false -> []
+    end.
+
+problem(Key, Value, Reason, Text) ->
+    #{
+        instance => <<"era_callstore">>,
+        key => key(Key),
+        value => Value,
+        reason => Reason,
+        text => iolist_to_binary(Text)
+    }.
+
+key(<<"sinks">>) -> <<"sinks">>;
+key(Key) -> iolist_to_binary(["sinks.", Key]).

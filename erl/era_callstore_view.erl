@@ -1,0 +1,205 @@
+%%% The view of a group on one node: folds the group's log into the core's store, at start and then row by row.
+%%%
+%%%   empty ──load──► waiting for tables ──► subscribed ──► folded ──► loaded (published)
+%%%
+%%% Always holds: subscribed before folded, so no row is missed; a row folded twice does no harm. What is published has
+%%% been folded to the end. Rows of the term of activity of this node are folded by its writer and skipped here.
+%%% A store that was poisoned is replaced by a new one, folded anew from the log; the chunk that poisons is left out and
+%%% named in the log file.
+%%% Called by: era_callstore_group (load/1, own_term/2), era_callstore_writer (rebuild/2). Mnesia's table events come in.
+%%% Must never: write to the log, run a timer of calls, or send anything to a sink.
+-module(era_callstore_view).
+-behaviour(gen_server).
+
+-export([start_link/1, load/1, own_term/2, rebuild/2, fold_row/3]).
+-export([init/1, handle_call/3, handle_cast/2, handle_info/2, handle_continue/2]).
+
+-include_lib("kernel/include/logger.hrl").
+
+%% The wait for tables is cut into pieces of this length, so that its progress is told.
+-define(WAIT_MS, 10000).
+%% Above this size a row is folded on a dirty scheduler.
+-define(DIRTY_BYTES, 24576).
+-define(MAX_REBUILDS, 16).
+
+-type options() :: #{
+    group := pos_integer(),
+    storage := era_callstore_log:storage(),
+    settings := era_callstore_nif:settings()
+}.
+
+-record(state, {
+    group :: pos_integer(),
+    table :: atom(),
+    options :: options(),
+    watcher :: pid() | undefined,
+    store :: era_callstore_nif:store() | undefined,
+    own_epoch = none :: pos_integer() | none,
+    %% chunks that poison a store, by row and place in the row
+    bad = #{} :: #{{era_callstore_log:key(), pos_integer()} => true}
+}).
+
+-spec start_link(options()) -> gen_server:start_ret().
+start_link(#{group := Group} = Options) ->
+    gen_server:start_link({local, name(Group)}, ?MODULE, Options, [
+        {spawn_opt, [{message_queue_data, off_heap}]}
+    ]).
+
+%% @doc Begins to load; the caller gets {era_callstore_view, Group, loaded, Stats} or {…, failed, Reason}.
+-spec load(Group :: pos_integer()) -> ok.
+load(Group) -> gen_server:cast(name(Group), {load, self()}).
+
+%% @doc Rows of this epoch of this node are folded by the writer; `none' when the term ended in order.
+-spec own_term(Group :: pos_integer(), Epoch :: pos_integer() | none) -> ok.
+own_term(Group, Epoch) -> gen_server:call(name(Group), {own_term, Epoch}, infinity).
+
+%% @doc Replaces a poisoned store by one folded anew, everything in the log included. The new store is published.
+-spec rebuild(Group :: pos_integer(), Poisoned :: era_callstore_nif:store()) ->
+    {ok, era_callstore_nif:store()} | {error, term()}.
+rebuild(Group, Poisoned) -> gen_server:call(name(Group), {rebuild, Poisoned}, infinity).
+
+%% @doc Folds one row, on a dirty scheduler when it is large.
+-spec fold_row(era_callstore_nif:store(), era_callstore_log:key(), [era_callstore_nif:chunk()]) ->
+    {ok, [era_callstore_nif:applied()]} | {error, poisoned | {bad_chunk, atom()}}.
+fold_row(Store, Key, Chunks) ->
+    RowKey = era_callstore_log:row_key(Key),
+    Now = era_callstore_clock:now_ms(),
+    case iolist_size(Chunks) > ?DIRTY_BYTES of
+        true -> era_callstore_nif:apply_dirty(Store, RowKey, Chunks, Now);
+        false -> era_callstore_nif:apply(Store, RowKey, Chunks, Now)
+    end.
+
+%% --- the process
+
+init(#{group := Group} = Options) ->
+    {ok, #state{group = Group, table = era_callstore_log:table(Group), options = Options}}.
+
+handle_call({own_term, Epoch}, _From, State) ->
+    {reply, ok, State#state{own_epoch = Epoch}};
+handle_call({rebuild, Poisoned}, _From, #state{store = Poisoned} = State) ->
+    era_callstore_counters:add(stores_poisoned, 1),
+    case rebuild_store(State, ?MAX_REBUILDS) of
+        {ok, Rebuilt} -> {reply, {ok, Rebuilt#state.store}, Rebuilt};
+        {error, _} = Error -> {stop, {shutdown, Error}, Error, State}
+    end;
+handle_call({rebuild, _Older}, _From, #state{store = Store} = State) ->
+    {reply, {ok, Store}, State}.
+
+handle_cast({load, Watcher}, State) ->
+    {noreply, State#state{watcher = Watcher}, {continue, ensure_tables}}.
+
+handle_continue(ensure_tables, #state{group = Group, options = #{storage := Storage}} = State) ->
+    case era_callstore_log:ensure_tables(Group, Storage) of
+        ok -> {noreply, State, {continue, wait}};
+        {error, Reason} -> failed(Reason, State)
+    end;
+handle_continue(wait, #state{group = Group} = State) ->
+    case era_callstore_log:wait(Group, ?WAIT_MS) of
+        ok ->
+            {noreply, State, {continue, fold}};
+        {timeout, Tables} ->
+            ?LOG_NOTICE(#{what => "waiting for tables to load", group => Group, tables => Tables}),
+            {noreply, State, {continue, wait}};
+        {error, Reason} ->
+            failed(Reason, State)
+    end;
+handle_continue(fold, #state{group = Group} = State) ->
+    Begun = erlang:monotonic_time(millisecond),
+    Folded =
+        case era_callstore_log:subscribe(Group) of
+            ok -> rebuild_store(State, ?MAX_REBUILDS);
+            {error, _} = Error -> Error
+        end,
+    case Folded of
+        {ok, #state{store = Store} = Loaded} ->
+            Stats = #{
+                rows => era_callstore_log:size(Group),
+                live => maps:get(live, era_callstore_nif:info(Store), 0),
+                took_ms => erlang:monotonic_time(millisecond) - Begun
+            },
+            tell(loaded, Stats, Loaded),
+            {noreply, Loaded};
+        {error, Reason} ->
+            failed(Reason, State)
+    end.
+
+handle_info(Message, #state{table = Table, own_epoch = Own, store = Store} = State) when Store =/= undefined ->
+    case era_callstore_log:event(Message, Table) of
+        {row, {Own, Node, _}, _Chunks} when Node =:= node() ->
+            {noreply, State};
+        {row, Key, Chunks} ->
+            fold_event(Key, Chunks, State);
+        {deleted, Key} ->
+            ok = era_callstore_nif:drop_rows(Store, [era_callstore_log:row_key(Key)]),
+            {noreply, State};
+        none ->
+            {noreply, State}
+    end;
+handle_info(_Message, State) ->
+    {noreply, State}.
+
+fold_event(Key, Chunks, #state{store = Store} = State) ->
+    case fold_row(Store, Key, Chunks) of
+        {ok, _} ->
+            era_callstore_counters:add(rows_folded, 1),
+            {noreply, State};
+        {error, Reason} ->
+            ?LOG_ERROR(#{what => "a row cannot be folded", group => State#state.group, row => Key, reason => Reason}),
+            era_callstore_counters:add(stores_poisoned, 1),
+            case rebuild_store(State, ?MAX_REBUILDS) of
+                {ok, Rebuilt} -> {noreply, Rebuilt};
+                {error, _} = Error -> {stop, {shutdown, Error}, State}
+            end
+    end.
+
+%% --- folding the whole log
+
+%% Each round leaves out one chunk more than the one before, so it ends.
+rebuild_store(_State, 0) ->
+    {error, too_many_bad_chunks};
+rebuild_store(#state{group = Group, options = #{settings := Settings}, bad = Bad} = State, Rounds) ->
+    Store = era_callstore_nif:new(Settings),
+    try era_callstore_log:fold(Group, fun(Key, Chunks, ok) -> fold_or_throw(Store, Key, Chunks, Bad) end, ok) of
+        ok ->
+            era_callstore_router:publish_store(Group, Store),
+            {ok, State#state{store = Store}}
+    catch
+        throw:{row_failed, Key, Chunks, Reason} ->
+            Place = find_bad(Settings, Key, Chunks, Bad),
+            ?LOG_ERROR(#{
+                what => "a chunk of the log is left out: it cannot be folded",
+                group => Group, row => Key, place => Place, reason => Reason
+            }),
+            rebuild_store(State#state{bad = Bad#{{Key, Place} => true}}, Rounds - 1);
+        exit:{aborted, Reason} ->
+            {error, Reason}
+    end.
+
+fold_or_throw(Store, Key, Chunks, Bad) ->
+    case fold_row(Store, Key, without(Key, Chunks, Bad)) of
+        {ok, _} -> era_callstore_counters:add(rows_folded, 1);
+        {error, Reason} -> throw({row_failed, Key, Chunks, Reason})
+    end.
+
+without(_Key, Chunks, Bad) when map_size(Bad) =:= 0 -> Chunks;
+without(Key, Chunks, Bad) -> [C || {N, C} <- numbered(Chunks), not is_map_key({Key, N}, Bad)].
+
+%% The first chunk of the row that fails alone, in a store of its own; the first one left when none does.
+find_bad(Settings, Key, Chunks, Bad) ->
+    Left = [{N, C} || {N, C} <- numbered(Chunks), not is_map_key({Key, N}, Bad)],
+    Alone = [N || {N, C} <- Left, ok =/= element(1, fold_row(era_callstore_nif:new(Settings), Key, [C]))],
+    hd(Alone ++ [N || {N, _} <- Left]).
+
+numbered(Chunks) -> lists:zip(lists:seq(1, length(Chunks)), Chunks).
+
+%% --- small things
+
+failed(Reason, State) ->
+    tell(failed, Reason, State),
+    {noreply, State}.
+
+tell(What, Details, #state{watcher = Watcher, group = Group}) ->
+    Watcher ! {?MODULE, Group, What, Details},
+    ok.
+
+name(Group) -> list_to_atom("era_callstore_view_" ++ integer_to_list(Group)).

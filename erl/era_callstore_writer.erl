@@ -1,0 +1,229 @@
+%%% The writer of an active instance: everything that goes into the log of the group goes through it, in order.
+%%%
+%%%   producers, ticker, outboxes ──chunk──► [what waits] ──► one Mnesia activity, one row ──► fold ──► answers
+%%%                                                              ▲                               │
+%%%                                                              └── `record' events due ◄───────┘
+%%% While one commit runs the next row gathers, so the size of a row follows the load; a lone chunk waits for nothing.
+%%% Always holds: an answer {ok, …} comes after the commit and after the fold. A row has at most 4,096 events and 1 MiB,
+%%% unless one chunk alone has more. Bytes on the way to this process are counted in Queue before they are sent.
+%%% A writer whose term is over writes nothing, stops at once and answers nobody: callers see it go and look again.
+%%% Called by: era_callstore_put (put), ticker and outbox (append/3), group (start, stop/1).
+%%% Must never: look into a chunk, wait for a sink, or serve two terms.
+-module(era_callstore_writer).
+
+-export([start_link/1, put/4, append/3, await/2, nudge/1, stop/1]).
+-export([init/2, system_continue/3, system_terminate/4, system_get_state/1, system_code_change/4]).
+-export_type([options/0]).
+
+-define(ROW_EVENTS, 4096).
+-define(ROW_BYTES, 1048576).
+%% Revisions decided at once, so that a flood of ends does not hold the producers.
+-define(ISSUE_MAX, 128).
+
+-type options() :: #{
+    term := era_callstore_log:term_of_activity(),
+    store := era_callstore_nif:store(),
+    queue_bytes := pos_integer(),
+    %% whom to wake when records may be due, and when deadlines may have changed
+    wake := [era_callstore_wake:bell()]
+}.
+
+-record(state, {
+    parent :: pid(),
+    term :: era_callstore_log:term_of_activity(),
+    seq = 1 :: pos_integer(),
+    store :: era_callstore_nif:store(),
+    queue :: atomics:atomics_ref(),
+    node = atom_to_binary(node()) :: binary(),
+    wake :: [era_callstore_wake:bell()]
+}).
+
+%% Chunks of one row, newest first: {ReplyTo | none, Chunk, Bytes}.
+-record(row, {entries = [] :: [{reference() | none, binary(), non_neg_integer()}], events = 0, bytes = 0}).
+
+-spec start_link(options()) -> {ok, pid()} | {error, term()}.
+start_link(Options) -> proc_lib:start_link(?MODULE, init, [self(), Options], infinity, [
+    link, {message_queue_data, off_heap}
+]).
+
+%% @doc Sends a chunk of Count events, unless too many bytes wait already; the answer is awaited with await/2.
+-spec put({pid(), atomics:atomics_ref(), pos_integer()}, era_callstore_nif:chunk(), Count :: pos_integer(), Bytes) ->
+    {ok, reference()} | {error, overload}
+when
+    Bytes :: non_neg_integer().
+put({Pid, Queue, MaxBytes}, Chunk, Count, Bytes) ->
+    case atomics:add_get(Queue, 1, Bytes) of
+        Waiting when Waiting > MaxBytes, Waiting > Bytes ->
+            ok = atomics:sub(Queue, 1, Bytes),
+            {error, overload};
+        _ ->
+            {ok, send(Pid, Chunk, Count, Bytes)}
+    end.
+
+%% @doc Appends what the application itself decided and waits for the commit. Not refused for overload: it is what
+%% makes the queue shorter.
+-spec append(Group :: pos_integer(), era_callstore_nif:chunk(), Count :: pos_integer()) ->
+    {ok, era_callstore_nif:applied()} | {error, term()}.
+append(Group, Chunk, Count) ->
+    case era_callstore_router:writer(Group) of
+        {Pid, Queue, _} ->
+            Bytes = byte_size(Chunk),
+            ok = atomics:add(Queue, 1, Bytes),
+            await(send(Pid, Chunk, Count, Bytes), infinity);
+        none ->
+            {error, no_active}
+    end.
+
+%% @doc The answer to a chunk. `gone': the writer ended first, and whether the chunk was committed is not known.
+-spec await(reference(), timeout()) ->
+    {ok, era_callstore_nif:applied()} | {error, poisoned | gone | timeout}.
+await(Ref, TimeoutMs) ->
+    receive
+        {Ref, Answer} -> Answer;
+        {'DOWN', Ref, process, _, _} -> {error, gone}
+    after TimeoutMs ->
+        erlang:demonitor(Ref, [flush]),
+        %% The alias is gone now; an answer that came before is taken.
+        receive
+            {Ref, Answer} -> Answer
+        after 0 -> {error, timeout}
+        end
+    end.
+
+%% @doc Time has passed: records may be due.
+-spec nudge(Group :: pos_integer()) -> ok.
+nudge(Group) ->
+    case era_callstore_router:writer(Group) of
+        {Pid, _, _} -> Pid ! nudge, ok;
+        none -> ok
+    end.
+
+%% @doc Takes nothing new, finishes what waits, ends.
+-spec stop(pid()) -> ok.
+stop(Pid) ->
+    Monitor = erlang:monitor(process, Pid),
+    Pid ! finish,
+    receive
+        {'DOWN', Monitor, process, _, _} -> ok
+    end.
+
+send(Pid, Chunk, Count, Bytes) ->
+    Ref = erlang:monitor(process, Pid, [{alias, reply_demonitor}]),
+    Pid ! {append, Ref, Chunk, Count, Bytes},
+    Ref.
+
+%% --- the process
+
+-spec init(pid(), options()) -> no_return().
+init(Parent, #{term := #{group := Group} = Term, store := Store, queue_bytes := QueueBytes, wake := Wake}) ->
+    process_flag(trap_exit, true),
+    Queue = atomics:new(1, [{signed, true}]),
+    ok = era_callstore_router:publish_writer(Group, self(), Queue, QueueBytes),
+    proc_lib:init_ack(Parent, {ok, self()}),
+    issue(#state{parent = Parent, term = Term, store = Store, queue = Queue, wake = Wake}).
+
+loop(State) ->
+    receive
+        {append, Ref, Chunk, Count, Bytes} ->
+            commit(gather(add(Ref, Chunk, Count, Bytes, #row{})), State);
+        nudge ->
+            issue(State);
+        finish ->
+            era_callstore_router:retract_writer(group(State)),
+            finish(State);
+        {system, From, Request} ->
+            sys:handle_system_msg(Request, From, State#state.parent, ?MODULE, [], State);
+        {'EXIT', Parent, Reason} when Parent =:= State#state.parent ->
+            over(Reason, State);
+        _Other ->
+            loop(State)
+    end.
+
+%% Everything sent before the retraction is still in the mailbox; what comes after it is refused by our end.
+finish(State) ->
+    case gather(#row{}) of
+        #row{entries = []} -> exit(normal);
+        Row -> finish(committed(Row, State))
+    end.
+
+gather(#row{events = Events, bytes = Bytes} = Row) when Events >= ?ROW_EVENTS; Bytes >= ?ROW_BYTES ->
+    Row;
+gather(Row) ->
+    receive
+        {append, Ref, Chunk, Count, Bytes} -> gather(add(Ref, Chunk, Count, Bytes, Row))
+    after 0 -> Row
+    end.
+
+add(Ref, Chunk, Count, Bytes, #row{entries = Entries, events = Events, bytes = Total} = Row) ->
+    Row#row{entries = [{Ref, Chunk, Bytes} | Entries], events = Events + Count, bytes = Total + Bytes}.
+
+commit(Row, State) -> issue(committed(Row, State)).
+
+committed(#row{entries = Reversed, bytes = Bytes}, #state{term = Term, seq = Seq, queue = Queue} = State) ->
+    Entries = lists:reverse(Reversed),
+    Chunks = [Chunk || {_, Chunk, _} <- Entries],
+    ok = atomics:sub(Queue, 1, lists:sum([B || {Ref, _, B} <- Entries, Ref =/= none])),
+    case era_callstore_log:append(Term, Seq, Chunks) of
+        ok ->
+            era_callstore_counters:add(rows_committed, 1),
+            era_callstore_counters:add(row_bytes_committed, Bytes),
+            Folded = folded(Entries, Chunks, State),
+            era_callstore_wake:ring(State#state.wake),
+            Folded#state{seq = Seq + 1};
+        {error, Reason} ->
+            over({shutdown, Reason}, State)
+    end.
+
+folded(Entries, Chunks, #state{store = Store} = State) ->
+    case era_callstore_view:fold_row(Store, key(State), Chunks) of
+        {ok, Results} ->
+            answer(Entries, [{ok, Result} || Result <- Results]),
+            State;
+        {error, _Reason} ->
+            %% The row is in the log: the store folded anew has it, but for a chunk that poisons.
+            case era_callstore_view:rebuild(group(State), Store) of
+                {ok, New} ->
+                    answer(Entries, [{error, poisoned} || _ <- Entries]),
+                    State#state{store = New};
+                {error, Reason} ->
+                    over({shutdown, Reason}, State)
+            end
+    end.
+
+answer(Entries, Answers) ->
+    lists:foreach(
+        fun
+            ({{none, _, _}, _}) -> ok;
+            ({{Ref, _, _}, Answer}) -> Ref ! {Ref, Answer}
+        end,
+        lists:zip(Entries, Answers)
+    ).
+
+%% Revisions that are due go into the next row, with what waits; alone when nothing does.
+issue(#state{term = #{epoch := Epoch}, store = Store, node = Node} = State) ->
+    case era_callstore_nif:issue(Store, era_callstore_clock:now_ms(), Epoch, Node, ?ISSUE_MAX) of
+        none -> loop(State);
+        Chunk -> commit(gather(add(none, Chunk, ?ISSUE_MAX, byte_size(Chunk), #row{})), State)
+    end.
+
+over(Reason, State) ->
+    era_callstore_router:retract_writer(group(State)),
+    exit(Reason).
+
+group(#state{term = #{group := Group}}) -> Group.
+
+key(#state{term = #{epoch := Epoch}, seq = Seq}) -> {Epoch, node(), Seq}.
+
+%% --- what sys asks of a special process
+
+-spec system_continue(pid(), [sys:dbg_opt()], #state{}) -> no_return().
+system_continue(_Parent, _Debug, State) -> loop(State).
+
+-spec system_terminate(term(), pid(), [sys:dbg_opt()], #state{}) -> no_return().
+system_terminate(Reason, _Parent, _Debug, State) -> over(Reason, State).
+
+-spec system_get_state(#state{}) -> {ok, #state{}}.
+system_get_state(State) -> {ok, State}.
+
+-spec system_code_change(#state{}, module(), term(), term()) -> {ok, #state{}}.
+system_code_change(State, _Module, _OldVsn, _Extra) -> {ok, State}.
