@@ -1,0 +1,55 @@
+# era_callstore. `make demo` and `make test` are all that is needed; every target
+# installs what the machine lacks first (./setup, silent when nothing is missing).
+#
+#   make demo                            play the recorded calls, end with a table
+#   make demo EVENTS=file OUT=dir        play another file, write its records to dir
+#   make test                            everything a change must pass
+#   make check                           format, lints, layers, types
+#   make bench [ONLY=name]               benchmarks
+#   make build | shell | clean
+
+EVENTS ?=
+OUT ?=
+ONLY ?=
+
+.PHONY: demo test check bench build shell clean setup lint layers rust-test eunit ct
+
+demo: build
+	@examples/demo/run "$(EVENTS)" "$(OUT)"
+
+test: lint layers rust-test eunit ct
+
+check: lint layers
+	rebar3 dialyzer
+
+bench: build
+	@bench/run "$(ONLY)"
+
+build: setup
+	@rebar3 compile
+
+shell: build
+	@rebar3 shell --apps era_callstore
+
+clean:
+	rm -rf _build priv examples/*/_build
+	cargo clean
+
+setup:
+	@./setup
+
+lint: setup
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+
+layers: setup
+	rebar3 xref
+
+rust-test: setup
+	cargo test -p callstore --locked
+
+eunit: setup
+	rebar3 eunit
+
+ct: setup
+	rebar3 ct
