@@ -12,6 +12,7 @@
 
 -export([start_link/0, use/1, resource/0, route/1]).
 -export([publish_writer/4, retract_writer/1, writer/1, publish_store/2, retract_store/1, store/1, local_groups/0]).
+-export([note/2, noted/1, forget/1]).
 -export([active_node/1, copies/1, await_active/2, join_node/0, nodes/0]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2]).
 
@@ -90,6 +91,28 @@ store(Group) ->
 %% @doc Groups of which this node has a loaded copy.
 -spec local_groups() -> [pos_integer()].
 local_groups() -> lists:sort(ets:select(?TABLE, [{{{store, '$1'}, '_'}, [], ['$1']}])).
+
+%% @doc What a process says of itself for the status, under a key of its own.
+-spec note(Key :: {group | outbox | trim, pos_integer(), term()}, map()) -> ok.
+note(Key, Said) ->
+    true = ets:insert(?TABLE, {Key, Said}),
+    ok.
+
+%% @doc What was said last; empty when nothing was.
+-spec noted(Key :: {group | outbox | trim, pos_integer(), term()}) -> map().
+noted(Key) ->
+    case ets:lookup(?TABLE, Key) of
+        [{_, Said}] -> Said;
+        [] -> #{}
+    end.
+
+%% @doc The group is not on this node any more.
+-spec forget(Group :: pos_integer()) -> ok.
+forget(Group) ->
+    true = ets:delete(?TABLE, {store, Group}),
+    true = ets:delete(?TABLE, {writer, Group}),
+    true = ets:match_delete(?TABLE, {{'_', Group, '_'}, '_'}),
+    ok.
 
 %% @doc The node where the group is active, this one first.
 -spec active_node(Group :: pos_integer()) -> node() | none.

@@ -33,9 +33,11 @@
 %% At most 256 items. On an error, or a crash, the same items come again later.
 -callback deliver([item()], State) -> {ok, State} | {error, Reason :: term(), State}.
 -callback terminate(Reason :: term(), State :: term()) -> term().
+%% A message that is not the outbox's, such as the sink's own timer.
+-callback handle_info(Message :: term(), State) -> {ok, State}.
 %% Problems of the arguments, found before anything starts: key, value, reason, what would be right.
 -callback check(Args :: map()) -> [{Key :: atom(), Value :: term(), Reason :: atom(), Right :: iodata()}].
--optional_callbacks([check/1]).
+-optional_callbacks([check/1, handle_info/2]).
 
 -define(BUILT_IN, #{collection => era_callstore_sink_collection, file => era_callstore_sink_file}).
 

@@ -53,10 +53,11 @@ load(Group) -> gen_server:cast(name(Group), {load, self()}).
 -spec own_term(Group :: pos_integer(), Epoch :: pos_integer() | none) -> ok.
 own_term(Group, Epoch) -> gen_server:call(name(Group), {own_term, Epoch}, infinity).
 
-%% @doc Replaces a poisoned store by one folded anew, everything in the log included. The new store is published.
--spec rebuild(Group :: pos_integer(), Poisoned :: era_callstore_nif:store()) ->
-    {ok, era_callstore_nif:store()} | {error, term()}.
-rebuild(Group, Poisoned) -> gen_server:call(name(Group), {rebuild, Poisoned}, infinity).
+%% @doc Replaces a poisoned store by one folded anew, everything in the log included, and publishes it. Bad: the places
+%% in the row Key whose chunks had to be left out.
+-spec rebuild(Group :: pos_integer(), era_callstore_log:key()) ->
+    {ok, era_callstore_nif:store(), Bad :: [pos_integer()]} | {error, term()}.
+rebuild(Group, Key) -> gen_server:call(name(Group), {rebuild, Key}, infinity).
 
 %% @doc Folds one row, on a dirty scheduler when it is large.
 -spec fold_row(era_callstore_nif:store(), era_callstore_log:key(), [era_callstore_nif:chunk()]) ->
@@ -76,14 +77,14 @@ init(#{group := Group} = Options) ->
 
 handle_call({own_term, Epoch}, _From, State) ->
     {reply, ok, State#state{own_epoch = Epoch}};
-handle_call({rebuild, Poisoned}, _From, #state{store = Poisoned} = State) ->
+handle_call({rebuild, Key}, _From, State) ->
     era_callstore_counters:add(stores_poisoned, 1),
     case rebuild_store(State, ?MAX_REBUILDS) of
-        {ok, Rebuilt} -> {reply, {ok, Rebuilt#state.store}, Rebuilt};
-        {error, _} = Error -> {stop, {shutdown, Error}, Error, State}
-    end;
-handle_call({rebuild, _Older}, _From, #state{store = Store} = State) ->
-    {reply, {ok, Store}, State}.
+        {ok, #state{store = Store, bad = Bad} = Rebuilt} ->
+            {reply, {ok, Store, [Place || {K, Place} <- maps:keys(Bad), K =:= Key]}, Rebuilt};
+        {error, _} = Error ->
+            {stop, {shutdown, Error}, Error, State}
+    end.
 
 handle_cast({load, Watcher}, State) ->
     {noreply, State#state{watcher = Watcher}, {continue, ensure_tables}}.

@@ -11,9 +11,11 @@
 %%% Must never: look into a chunk, wait for a sink, or serve two terms.
 -module(era_callstore_writer).
 
--export([start_link/1, put/4, append/3, await/2, nudge/1, stop/1]).
+-export([start_link/1, put/4, append/3, await/2, attach/2, settle/1, stop/1]).
 -export([init/2, system_continue/3, system_terminate/4, system_get_state/1, system_code_change/4]).
 -export_type([options/0]).
+
+-include_lib("kernel/include/logger.hrl").
 
 -define(ROW_EVENTS, 4096).
 -define(ROW_BYTES, 1048576).
@@ -23,9 +25,7 @@
 -type options() :: #{
     term := era_callstore_log:term_of_activity(),
     store := era_callstore_nif:store(),
-    queue_bytes := pos_integer(),
-    %% whom to wake when records may be due, and when deadlines may have changed
-    wake := [era_callstore_wake:bell()]
+    queue_bytes := pos_integer()
 }.
 
 -record(state, {
@@ -35,11 +35,13 @@
     store :: era_callstore_nif:store(),
     queue :: atomics:atomics_ref(),
     node = atom_to_binary(node()) :: binary(),
-    wake :: [era_callstore_wake:bell()]
+    %% who looks for work after every commit
+    bells = [] :: [era_callstore_wake:bell()]
 }).
 
-%% Chunks of one row, newest first: {ReplyTo | none, Chunk, Bytes}.
--record(row, {entries = [] :: [{reference() | none, binary(), non_neg_integer()}], events = 0, bytes = 0}).
+%% Chunks of one row, newest first.
+-type entry() :: {ReplyTo :: reference() | none, era_callstore_nif:chunk(), Count :: pos_integer(), Bytes :: non_neg_integer()}.
+-record(row, {entries = [] :: [entry()], events = 0 :: non_neg_integer(), bytes = 0 :: non_neg_integer()}).
 
 -spec start_link(options()) -> {ok, pid()} | {error, term()}.
 start_link(Options) -> proc_lib:start_link(?MODULE, init, [self(), Options], infinity, [
@@ -90,12 +92,28 @@ await(Ref, TimeoutMs) ->
         end
     end.
 
-%% @doc Time has passed: records may be due.
--spec nudge(Group :: pos_integer()) -> ok.
-nudge(Group) ->
+%% @doc The bell rings after every commit from now on.
+-spec attach(Group :: pos_integer(), era_callstore_wake:bell()) -> ok.
+attach(Group, Bell) ->
     case era_callstore_router:writer(Group) of
-        {Pid, _, _} -> Pid ! nudge, ok;
+        {Pid, _, _} -> Pid ! {attach, Bell}, ok;
         none -> ok
+    end.
+
+%% @doc Time has passed: issues the revisions that are due and returns when none is left.
+-spec settle(Group :: pos_integer()) -> ok | {error, no_active | gone}.
+settle(Group) ->
+    case era_callstore_router:writer(Group) of
+        {Pid, _, _} ->
+            Ref = erlang:monitor(process, Pid, [{alias, reply_demonitor}]),
+            Pid ! issue,
+            Pid ! {settled, Ref},
+            receive
+                {Ref, ok} -> ok;
+                {'DOWN', Ref, process, _, _} -> {error, gone}
+            end;
+        none ->
+            {error, no_active}
     end.
 
 %% @doc Takes nothing new, finishes what waits, ends.
@@ -115,19 +133,24 @@ send(Pid, Chunk, Count, Bytes) ->
 %% --- the process
 
 -spec init(pid(), options()) -> no_return().
-init(Parent, #{term := #{group := Group} = Term, store := Store, queue_bytes := QueueBytes, wake := Wake}) ->
+init(Parent, #{term := #{group := Group} = Term, store := Store, queue_bytes := QueueBytes}) ->
     process_flag(trap_exit, true),
     Queue = atomics:new(1, [{signed, true}]),
     ok = era_callstore_router:publish_writer(Group, self(), Queue, QueueBytes),
     proc_lib:init_ack(Parent, {ok, self()}),
-    issue(#state{parent = Parent, term = Term, store = Store, queue = Queue, wake = Wake}).
+    issue(#state{parent = Parent, term = Term, store = Store, queue = Queue}).
 
 loop(State) ->
     receive
         {append, Ref, Chunk, Count, Bytes} ->
             commit(gather(add(Ref, Chunk, Count, Bytes, #row{})), State);
-        nudge ->
+        issue ->
             issue(State);
+        {settled, Ref} ->
+            Ref ! {Ref, ok},
+            loop(State);
+        {attach, Bell} ->
+            loop(State#state{bells = [Bell | State#state.bells]});
         finish ->
             era_callstore_router:retract_writer(group(State)),
             finish(State);
@@ -155,20 +178,20 @@ gather(Row) ->
     end.
 
 add(Ref, Chunk, Count, Bytes, #row{entries = Entries, events = Events, bytes = Total} = Row) ->
-    Row#row{entries = [{Ref, Chunk, Bytes} | Entries], events = Events + Count, bytes = Total + Bytes}.
+    Row#row{entries = [{Ref, Chunk, Count, Bytes} | Entries], events = Events + Count, bytes = Total + Bytes}.
 
 commit(Row, State) -> issue(committed(Row, State)).
 
 committed(#row{entries = Reversed, bytes = Bytes}, #state{term = Term, seq = Seq, queue = Queue} = State) ->
     Entries = lists:reverse(Reversed),
-    Chunks = [Chunk || {_, Chunk, _} <- Entries],
-    ok = atomics:sub(Queue, 1, lists:sum([B || {Ref, _, B} <- Entries, Ref =/= none])),
+    Chunks = [Chunk || {_, Chunk, _, _} <- Entries],
+    ok = atomics:sub(Queue, 1, lists:sum([B || {Ref, _, _, B} <- Entries, Ref =/= none])),
     case era_callstore_log:append(Term, Seq, Chunks) of
         ok ->
             era_callstore_counters:add(rows_committed, 1),
             era_callstore_counters:add(row_bytes_committed, Bytes),
             Folded = folded(Entries, Chunks, State),
-            era_callstore_wake:ring(State#state.wake),
+            era_callstore_wake:ring(State#state.bells),
             Folded#state{seq = Seq + 1};
         {error, Reason} ->
             over({shutdown, Reason}, State)
@@ -181,23 +204,28 @@ folded(Entries, Chunks, #state{store = Store} = State) ->
             State;
         {error, _Reason} ->
             %% The row is in the log: the store folded anew has it, but for a chunk that poisons.
-            case era_callstore_view:rebuild(group(State), Store) of
-                {ok, New} ->
-                    answer(Entries, [{error, poisoned} || _ <- Entries]),
+            case era_callstore_view:rebuild(group(State), key(State)) of
+                {ok, New, Bad} ->
+                    answer(Entries, [after_rebuild(Place, Entry, Bad) || {Place, Entry} <- numbered(Entries)]),
                     State#state{store = New};
                 {error, Reason} ->
                     over({shutdown, Reason}, State)
             end
     end.
 
-answer(Entries, Answers) ->
-    lists:foreach(
-        fun
-            ({{none, _, _}, _}) -> ok;
-            ({{Ref, _, _}, Answer}) -> Ref ! {Ref, Answer}
-        end,
-        lists:zip(Entries, Answers)
-    ).
+after_rebuild(Place, {_, _, Count, _}, Bad) ->
+    case lists:member(Place, Bad) of
+        true -> {error, poisoned};
+        false -> {ok, {Count, 0, 0}}
+    end.
+
+numbered(Entries) -> lists:zip(lists:seq(1, length(Entries)), Entries).
+
+answer([], []) -> ok;
+answer([{none, _, _, _} | Entries], [_ | Answers]) -> answer(Entries, Answers);
+answer([{Ref, _, _, _} | Entries], [Answer | Answers]) ->
+    Ref ! {Ref, Answer},
+    answer(Entries, Answers).
 
 %% Revisions that are due go into the next row, with what waits; alone when nothing does.
 issue(#state{term = #{epoch := Epoch}, store = Store, node = Node} = State) ->
@@ -207,6 +235,7 @@ issue(#state{term = #{epoch := Epoch}, store = Store, node = Node} = State) ->
     end.
 
 over(Reason, State) ->
+    ?LOG_NOTICE(#{what => "the writer ends", term => State#state.term, reason => Reason}),
     era_callstore_router:retract_writer(group(State)),
     exit(Reason).
 

@@ -1,0 +1,51 @@
+%%% Errors in words: for `error_info' of raised errors, and for the reasons of failures that operators meet.
+%%%
+%%% Always holds: every reason that start, put and the sinks return has a sentence here; an unknown one is printed.
+%%% Called by: the shell and logger (format_error/2), era_callstore (badarg/3), the application at start.
+%%% Must never: be matched on; programs match reasons.
+-module(era_callstore_errors).
+
+-export([badarg/3, format_error/2, text/1]).
+
+%% @doc Raises badarg for a caller's mistake in argument number Place of the function whose arguments these are.
+-spec badarg(Arguments :: [term()], Place :: pos_integer(), Text :: iodata()) -> no_return().
+badarg(Arguments, Place, Text) ->
+    Info = #{module => ?MODULE, cause => #{Place => unicode:characters_to_binary(Text)}},
+    erlang:error(badarg, Arguments, [{error_info, Info}]).
+
+%% @doc What the runtime asks for when it prints an error with `error_info'.
+-spec format_error(term(), erlang:stacktrace()) -> #{pos_integer() | general | reason => unicode:chardata()}.
+format_error(_Reason, [{_Module, _Function, _Arguments, Location} | _]) ->
+    Info = proplists:get_value(error_info, Location, #{}),
+    maps:get(cause, Info, #{}).
+
+%% @doc One sentence about a reason.
+-spec text(term()) -> binary().
+text(Reason) -> unicode:characters_to_binary(say(Reason)).
+
+say({dir_not_writable, Dir, Posix}) ->
+    ["the directory ", Dir, " cannot be written: ", file:format_error(Posix)];
+say({disc_full, Path}) ->
+    ["no room is left on the disc of ", Path];
+say({dir_of_node, Dir, Node}) ->
+    io_lib:format("the directory ~ts belongs to the node ~ts, this node is ~ts: start under that name or use another directory",
+        [Dir, Node, node()]);
+say({dir_held, Dir, OsPid}) ->
+    ["the directory ", Dir, " is in use by the running process ", OsPid, ": give this node another directory (data_dir)"];
+say({host_schema_in_ram, Dir}) ->
+    ["Mnesia was started by the host without a schema on disc (", Dir, "), so calls cannot be kept there: "
+     "create one before Mnesia starts, let era_callstore start Mnesia, or set mnesia_storage_mode to ram"];
+say({mnesia_not_there, Reason}) ->
+    io_lib:format("the application mnesia is not in the release: ~0tp", [Reason]);
+say({mnesia_start, Reason}) ->
+    io_lib:format("Mnesia does not start: ~0tp", [Reason]);
+say({mnesia_join, Nodes, Reason}) ->
+    io_lib:format("the schemas of ~0tp cannot be joined: ~0tp", [Nodes, Reason]);
+say({wrong_configuration, Problems}) ->
+    lists:join("; ", [era_callstore_config:format_problem(Problem) || Problem <- Problems]);
+say({file_error, Path, Posix}) ->
+    [Path, ": ", file:format_error(Posix)];
+say({different_content, Cid, Revision}) ->
+    io_lib:format("the record of ~ts, revision ~b, is kept already with another content", [Cid, Revision]);
+say(Other) ->
+    io_lib:format("~0tp", [Other]).

@@ -1,0 +1,254 @@
+%%% One group on one node: decides when this node's instance is active, and holds its term of activity.
+%%%
+%%%   waiting ──Mnesia runs──► loading ──folded──► passive ◄──────► active
+%%%      ▲                        ▲                   │  activate     │
+%%%      └──── Mnesia gone ───────┴── a term that ended out of order ─┘
+%%% Peers are this group's instances on other nodes. They tell each other of every change of state; each decides by the
+%%% same rule (era_callstore_peers). With several instances of the group on one node the one of lowest order stands for
+%%% all of them.
+%%% Always holds: active only under an epoch allocated in Mnesia for this term. A term ends with all of its processes
+%%% before another is begun.
+%%% Called by: era_callstore_groups (start, stand_down/1), era_callstore (handover/1), era_callstore_status (its note).
+%%% Must never: touch an event, or wait for a peer's answer.
+-module(era_callstore_group).
+-behaviour(gen_statem).
+
+-export([start_link/2, handover/1, stand_down/1]).
+-export([callback_mode/0, init/1, waiting/3, loading/3, passive/3, active/3, terminate/3]).
+
+-include_lib("kernel/include/logger.hrl").
+
+%% How long until Mnesia, a peer that was away, or a failed load is tried again.
+-define(RETRY_MS, 1000).
+
+-record(data, {
+    group :: pos_integer(),
+    config :: era_callstore_config:config(),
+    member :: era_callstore_config:member(),
+    peers :: era_callstore_peers:peers(),
+    monitors = #{} :: #{reference() => node()},
+    mnesia :: reference() | undefined,
+    epoch = 0 :: non_neg_integer(),
+    yielded = false :: boolean(),
+    term :: pid() | undefined,
+    since :: integer()
+}).
+
+-spec start_link(Group :: pos_integer(), era_callstore_config:config()) -> gen_statem:start_ret().
+start_link(Group, Config) -> gen_statem:start_link({local, name(Group)}, ?MODULE, {Group, Config}, []).
+
+%% @doc The instance here gives its activity to the next one that can take it.
+-spec handover(Group :: pos_integer()) -> ok | {error, not_active | no_other}.
+handover(Group) -> gen_statem:call(name(Group), handover, 30000).
+
+%% @doc The node is about to stop: what waits is finished, then nothing more is taken.
+-spec stand_down(Group :: pos_integer()) -> ok.
+stand_down(Group) -> gen_statem:call(name(Group), stand_down, 30000).
+
+%% --- the process
+
+callback_mode() -> [state_functions, state_enter].
+
+init({Group, Config}) ->
+    process_flag(trap_exit, true),
+    {ok, #{members := Members}, Member} = era_callstore_config:group(Config, Group),
+    Nodes = lists:usort([Node || #{node := Node} <- Members, Node =/= node()]),
+    Data = #data{group = Group, config = Config, member = Member, peers = era_callstore_peers:new(Nodes), since = now_ms()},
+    {ok, waiting, lists:foldl(fun greet/2, Data, Nodes)}.
+
+%% Mnesia does not run, or the tables could not be loaded.
+waiting(enter, _Old, Data) ->
+    {keep_state, said(waiting, Data), [{state_timeout, 0, retry}]};
+waiting(state_timeout, retry, #data{config = Config, group = Group} = Data) ->
+    case era_callstore_schema:start(era_callstore_groups:schema_options(Config)) of
+        ok ->
+            {next_state, loading, Data#data{mnesia = era_callstore_schema:monitor()}};
+        {error, Reason} ->
+            ?LOG_ERROR(#{
+                what => "Mnesia cannot be used", group => Group, reason => Reason,
+                text => era_callstore_errors:text(Reason), retry_in_ms => ?RETRY_MS
+            }),
+            {keep_state_and_data, [{state_timeout, ?RETRY_MS, retry}]}
+    end;
+waiting({call, From}, Request, _Data) ->
+    refuse(From, Request);
+waiting(info, Message, Data) ->
+    heard(waiting, Message, Data).
+
+%% The view folds the log.
+loading(enter, _Old, #data{group = Group} = Data) ->
+    ok = era_callstore_view:load(Group),
+    {keep_state, said(loading, Data)};
+loading(state_timeout, retry, #data{group = Group}) ->
+    ok = era_callstore_view:load(Group),
+    keep_state_and_data;
+loading({call, From}, Request, _Data) ->
+    refuse(From, Request);
+loading(info, {era_callstore_view, Group, loaded, Stats}, #data{group = Group} = Data) ->
+    ?LOG_NOTICE(Stats#{what => "the log is folded", group => Group, instance => instance(Data)}),
+    {next_state, passive, Data};
+loading(info, {era_callstore_view, Group, failed, Reason}, #data{group = Group}) ->
+    ?LOG_ERROR(#{what => "the log cannot be loaded", group => Group, reason => Reason, retry_in_ms => ?RETRY_MS}),
+    {keep_state_and_data, [{state_timeout, ?RETRY_MS, retry}]};
+loading(info, Message, Data) ->
+    heard(loading, Message, Data).
+
+%% Folded and following; decides at each news.
+passive(enter, _Old, Data) ->
+    {keep_state, said(passive, Data), [{state_timeout, 0, decide}]};
+passive(state_timeout, decide, Data) ->
+    decided(era_callstore_peers:decide(mine(passive, Data), Data#data.peers, passive), Data);
+passive({call, From}, stand_down, Data) ->
+    {keep_state, said(passive, Data#data{yielded = true}), [{reply, From, ok}]};
+passive({call, From}, handover, _Data) ->
+    {keep_state_and_data, [{reply, From, {error, not_active}}]};
+passive(info, Message, Data) ->
+    heard(passive, Message, Data).
+
+active(enter, _Old, Data) ->
+    {keep_state, said(active, Data)};
+active({call, From}, handover, #data{peers = Peers} = Data) ->
+    Able = mine(active, Data#data{yielded = true}),
+    case era_callstore_peers:decide(Able, Peers, passive) of
+        activate -> {keep_state_and_data, [{reply, From, {error, no_other}}]};
+        _ -> {next_state, passive, finish_term(Data#data{yielded = true}), [{reply, From, ok}]}
+    end;
+active({call, From}, stand_down, Data) ->
+    {next_state, passive, finish_term(Data#data{yielded = true}), [{reply, From, ok}]};
+active(info, {'EXIT', Term, Reason}, #data{term = Term, group = Group} = Data) ->
+    Ended = Data#data{term = undefined},
+    case era_callstore_log:term(Group) of
+        {Epoch, Node} when Node =/= node() ->
+            ?LOG_WARNING(#{what => "fenced: another instance is active", group => Group, node => Node, epoch => Epoch});
+        _ ->
+            ?LOG_ERROR(#{what => "the term ended out of order", group => Group, epoch => Data#data.epoch, reason => Reason})
+    end,
+    {next_state, loading, Ended};
+active(info, {?MODULE, _From, {give, Node}}, Data) ->
+    ?LOG_NOTICE(#{what => "activity is given to a lower order", group => Data#data.group, node => Node}),
+    {next_state, passive, finish_term(Data)};
+active(info, Message, Data) ->
+    heard(active, Message, Data).
+
+terminate(_Reason, _State, #data{term = undefined, group = Group}) ->
+    era_callstore_router:forget(Group);
+terminate(_Reason, _State, Data) ->
+    _ = finish_term(Data),
+    era_callstore_router:forget(Data#data.group).
+
+%% --- activity
+
+decided(activate, Data) -> begin_term(Data);
+decided({ask, Node}, #data{group = Group}) ->
+    {name(Group), Node} ! {?MODULE, self(), {give, node()}},
+    {keep_state_and_data, [{state_timeout, ?RETRY_MS, decide}]};
+decided(stay, _Data) ->
+    keep_state_and_data.
+
+begin_term(#data{group = Group, config = #{commit := Commit} = Config} = Data) ->
+    case era_callstore_log:new_term(Group) of
+        {ok, Epoch} ->
+            %% Answered after everything that other terms had committed before was folded.
+            ok = era_callstore_view:own_term(Group, Epoch),
+            {ok, Store} = era_callstore_router:store(Group),
+            Term = #{group => Group, table => era_callstore_log:table(Group), epoch => Epoch, commit => Commit},
+            {ok, Sup} = era_callstore_term_sup:start_link(Term, Store, Config),
+            era_callstore_counters:add(terms_begun, 1),
+            ?LOG_NOTICE(#{what => "active", group => Group, instance => instance(Data), epoch => Epoch}),
+            {next_state, active, Data#data{epoch = Epoch, term = Sup, yielded = false, since = now_ms()}};
+        {error, Reason} ->
+            ?LOG_ERROR(#{what => "no epoch can be allocated", group => Group, reason => Reason, retry_in_ms => ?RETRY_MS}),
+            {keep_state_and_data, [{state_timeout, ?RETRY_MS, decide}]}
+    end.
+
+%% The writer first: it commits and answers what waits; then the supervisor follows it by itself.
+finish_term(#data{term = Sup, group = Group} = Data) ->
+    case era_callstore_router:writer(Group) of
+        {Writer, _, _} -> era_callstore_writer:stop(Writer);
+        none -> ok
+    end,
+    receive
+        {'EXIT', Sup, _} -> ok
+    end,
+    ok = era_callstore_view:own_term(Group, none),
+    Data#data{term = undefined}.
+
+%% --- peers
+
+greet(Node, #data{group = Group, monitors = Monitors} = Data) ->
+    Monitor = erlang:monitor(process, {name(Group), Node}),
+    {name(Group), Node} ! {?MODULE, self(), hello},
+    Data#data{monitors = Monitors#{Monitor => Node}}.
+
+heard(State, {?MODULE, From, hello}, Data) ->
+    From ! {?MODULE, self(), {said, mine(State, Data)}},
+    {keep_state, follow(node(From), Data)};
+heard(State, {?MODULE, From, {said, Said}}, #data{peers = Peers} = Data) ->
+    news(State, follow(node(From), Data#data{peers = era_callstore_peers:hear(node(From), Said, Peers)}));
+heard(State, {'DOWN', Monitor, process, _, Reason}, #data{mnesia = Monitor, group = Group} = Data) ->
+    ?LOG_ERROR(#{what => "Mnesia has stopped", group => Group, state => State, reason => Reason}),
+    {next_state, waiting, abandon_term(Data#data{mnesia = undefined})};
+heard(State, {'DOWN', Monitor, process, _, _}, #data{monitors = Monitors, peers = Peers} = Data) when
+    is_map_key(Monitor, Monitors)
+->
+    {Node, Others} = maps:take(Monitor, Monitors),
+    _ = erlang:send_after(?RETRY_MS, self(), {greet, Node}),
+    news(State, Data#data{monitors = Others, peers = era_callstore_peers:away(Node, Peers)});
+heard(_State, {greet, Node}, Data) ->
+    {keep_state, follow(Node, Data)};
+heard(_State, _Other, _Data) ->
+    keep_state_and_data.
+
+%% A peer that speaks is monitored; one that is monitored already is not monitored twice.
+follow(Node, #data{monitors = Monitors, peers = Peers} = Data) ->
+    Peer = lists:member(Node, era_callstore_peers:nodes(Peers)),
+    case Peer andalso not lists:member(Node, maps:values(Monitors)) of
+        true -> greet(Node, Data);
+        false -> Data
+    end.
+
+news(passive, Data) ->
+    {keep_state, Data, [{state_timeout, 0, decide}]};
+news(active, Data) ->
+    case era_callstore_peers:decide(mine(active, Data), Data#data.peers, active) of
+        {step_down, Node} ->
+            ?LOG_WARNING(#{what => "fenced: another instance is active", group => Data#data.group, node => Node}),
+            {next_state, loading, abandon_term(Data)};
+        stay ->
+            {keep_state, Data}
+    end;
+news(_State, Data) ->
+    {keep_state, Data}.
+
+%% The term is over whatever waits: its processes are ended, callers look again.
+abandon_term(#data{term = undefined} = Data) ->
+    Data;
+abandon_term(#data{term = Sup} = Data) ->
+    exit(Sup, shutdown),
+    receive
+        {'EXIT', Sup, _} -> Data#data{term = undefined}
+    end.
+
+%% --- small things
+
+refuse(From, handover) -> {keep_state_and_data, [{reply, From, {error, not_active}}]};
+refuse(From, stand_down) -> {keep_state_and_data, [{reply, From, ok}]}.
+
+%% Tells the peers and leaves the note for the status.
+said(State, #data{group = Group, peers = Peers} = Data) ->
+    Said = mine(State, Data),
+    lists:foreach(
+        fun(Node) -> {name(Group), Node} ! {?MODULE, self(), {said, Said}} end,
+        era_callstore_peers:nodes(Peers)
+    ),
+    ok = era_callstore_router:note({group, Group, here}, Said#{since => Data#data.since}),
+    Data.
+
+mine(State, #data{member = #{order := Order, instance := Instance}, epoch = Epoch, yielded = Yielded}) ->
+    #{node => node(), order => Order, instance => Instance, state => State, epoch => Epoch, yielded => Yielded}.
+
+instance(#data{member = #{instance := Instance}}) -> Instance.
+
+now_ms() -> erlang:system_time(millisecond).
+
+name(Group) -> list_to_atom("era_callstore_group_" ++ integer_to_list(Group)).

@@ -1,0 +1,35 @@
+%%% What one group needs on one node: its view and its state machine.
+%%%
+%%% Always holds: the two live and end together, since each holds half of what is known of the copy.
+%%% Called by: era_callstore_groups.
+-module(era_callstore_group_sup).
+-behaviour(supervisor).
+
+-export([start_link/2]).
+-export([init/1]).
+
+-spec start_link(Group :: pos_integer(), era_callstore_config:config()) -> supervisor:startlink_ret().
+start_link(Group, Config) -> supervisor:start_link(?MODULE, {Group, Config}).
+
+init({Group, #{site := Site, master_domain := Master, sinks := Sinks, watch := Watch} = Config}) ->
+    {ok, #{storage := Storage, roles := Roles}, #{instance := Instance}} = era_callstore_config:group(Config, Group),
+    #{Instance := Role} = Roles,
+    View = #{
+        group => Group,
+        storage => Storage,
+        settings => #{
+            site => Site,
+            master_domain => Master,
+            group => Group,
+            sinks => [Name || #{name := Name} <- Sinks],
+            cdr_enabled => maps:get(<<"cdr_enabled">>, Role, true),
+            sorm3_enabled => maps:get(<<"sorm3_enabled">>, Role, false),
+            copm3_name => maps:get(copm3_name, Config),
+            watch => Watch
+        }
+    },
+    Children = [
+        #{id => view, start => {era_callstore_view, start_link, [View]}, shutdown => 5000},
+        #{id => group, start => {era_callstore_group, start_link, [Group, Config]}, shutdown => 30000}
+    ],
+    {ok, {#{strategy => one_for_all, intensity => 3, period => 30}, Children}}.

@@ -1,0 +1,74 @@
+%%% The other instances of a group, as one of them knows them, and who of all should be active. Pure.
+%%%
+%%% Always holds: decide/3 answers the same on every node that knows the same. Nobody becomes active while it does not
+%%% know yet about a peer; a peer that is known to be away does not count.
+%%% Called by: era_callstore_group.
+%%% Must never: send a message or look at a clock.
+-module(era_callstore_peers).
+
+-export([new/1, nodes/1, hear/3, away/2, unknown/1, decide/3, active/1]).
+-export_type([peers/0, said/0, state/0]).
+
+-type state() :: waiting | loading | passive | active.
+-type said() :: #{
+    node := node(), order := integer(), instance := binary(), state := state(), epoch := non_neg_integer(),
+    %% gave its activity up on request, and takes it again only when nobody else can
+    yielded := boolean()
+}.
+-opaque peers() :: #{node() => unknown | away | said()}.
+
+%% @doc Nothing is known yet of any of these nodes.
+-spec new([node()]) -> peers().
+new(Nodes) -> maps:from_list([{Node, unknown} || Node <- Nodes]).
+
+%% @doc All peers of the configuration.
+-spec nodes(peers()) -> [node()].
+nodes(Peers) -> maps:keys(Peers).
+
+%% @doc A peer said how it is. What a node says that is no peer is not kept.
+-spec hear(node(), said(), peers()) -> peers().
+hear(Node, Said, Peers) when is_map_key(Node, Peers) -> Peers#{Node := Said};
+hear(_Stranger, _Said, Peers) -> Peers.
+
+%% @doc A peer does not run, or cannot be reached.
+-spec away(node(), peers()) -> peers().
+away(Node, Peers) when is_map_key(Node, Peers) -> Peers#{Node := away};
+away(_Stranger, Peers) -> Peers.
+
+%% @doc Peers that have not answered and are not known to be away.
+-spec unknown(peers()) -> [node()].
+unknown(Peers) -> [Node || {Node, unknown} <- maps:to_list(Peers)].
+
+%% @doc The peer that says it is active, the latest term first.
+-spec active(peers()) -> {ok, said()} | none.
+active(Peers) ->
+    case lists:sort(fun(#{epoch := A}, #{epoch := B}) -> A >= B end, [S || #{state := active} = S <- maps:values(Peers)]) of
+        [Active | _] -> {ok, Active};
+        [] -> none
+    end.
+
+%% @doc What an instance that is loaded and caught up should do.
+-spec decide(Mine :: said(), peers(), passive | active) ->
+    activate | stay | {ask, node()} | {step_down, node()}.
+decide(Mine, Peers, passive) ->
+    case {unknown(Peers), active(Peers)} of
+        {[_ | _], _} -> stay;
+        {[], {ok, #{node := Node} = Active}} -> case before(Mine, Active) of true -> {ask, Node}; false -> stay end;
+        {[], none} -> first(Mine, Peers)
+    end;
+decide(#{epoch := Epoch}, Peers, active) ->
+    case active(Peers) of
+        {ok, #{epoch := Later, node := Node}} when Later > Epoch -> {step_down, Node};
+        _ -> stay
+    end.
+
+first(Mine, Peers) ->
+    case [Peer || #{state := passive} = Peer <- maps:values(Peers), before(Peer, Mine)] of
+        [] -> activate;
+        [_ | _] -> stay
+    end.
+
+%% The order of flow of activity: who has yielded comes after all who have not; then by order, then by node.
+before(A, B) -> rank(A) < rank(B).
+
+rank(#{yielded := Yielded, order := Order, node := Node}) -> {Yielded, Order, Node}.

@@ -1,0 +1,21 @@
+%%% The top supervisor: pg for who is where, the router, the groups.
+%%%
+%%% Always holds: who depends on another starts after it and with it.
+%%% Called by: era_callstore_app.
+%%% Must never: restart a group; era_callstore_groups does, so that one that fails for ever does not take the node along.
+-module(era_callstore_sup).
+-behaviour(supervisor).
+
+-export([start_link/1]).
+-export([init/1]).
+
+-spec start_link(era_callstore_config:config()) -> supervisor:startlink_ret().
+start_link(Config) -> supervisor:start_link({local, ?MODULE}, ?MODULE, Config).
+
+init(Config) ->
+    Children = [
+        #{id => pg, start => {pg, start_link, [era_callstore]}},
+        #{id => router, start => {era_callstore_router, start_link, []}},
+        #{id => groups, start => {era_callstore_groups, start_link, [Config]}, shutdown => 60000}
+    ],
+    {ok, {#{strategy => rest_for_one, intensity => 5, period => 60}, Children}}.

@@ -1,0 +1,29 @@
+%%% One term of activity: the writer, the ticker and an outbox per sink live and end together.
+%%%
+%%% Always holds: when one of them ends, for whatever reason, all do, and the group hears of it by this supervisor's end.
+%%% Called by: era_callstore_group, its parent.
+%%% Must never: restart a child: a term that has lost one begins anew, under a new epoch.
+-module(era_callstore_term_sup).
+-behaviour(supervisor).
+
+-export([start_link/3]).
+-export([init/1]).
+
+-spec start_link(era_callstore_log:term_of_activity(), era_callstore_nif:store(), era_callstore_config:config()) ->
+    supervisor:startlink_ret().
+start_link(Term, Store, Config) -> supervisor:start_link(?MODULE, {Term, Store, Config}).
+
+init({#{group := Group} = Term, Store, Config}) ->
+    #{sinks := Sinks, groups := Groups, queue_bytes := QueueBytes, copm3_name := Copm3Name} = Config,
+    #{Group := #{storage := Storage}} = Groups,
+    Writer = #{term => Term, store => Store, queue_bytes => QueueBytes},
+    Ticker = (maps:with([trim_interval_ms, trim_bytes], Config))#{group => Group},
+    Context = #{group => Group, groups => map_size(Groups), storage => Storage, copm3_name => Copm3Name},
+    Outbox = (maps:with([deliver_timeout_ms, retry_min_ms, retry_max_ms], Config))#{term => Term, context => Context},
+    Children =
+        [child(writer, era_callstore_writer, Writer), child(ticker, era_callstore_ticker, Ticker)] ++
+            [child({outbox, Name}, era_callstore_outbox, Outbox#{sink => Sink}) || #{name := Name} = Sink <- Sinks],
+    {ok, {#{strategy => one_for_all, intensity => 0, period => 1, auto_shutdown => any_significant}, Children}}.
+
+child(Id, Module, Options) ->
+    #{id => Id, start => {Module, start_link, [Options]}, restart => temporary, significant => true, shutdown => 10000}.
