@@ -20,7 +20,7 @@ demo: build
 test: lint layers rust-test eunit ct
 
 check: lint layers
-	rebar3 dialyzer
+	rebar3 as check dialyzer
 
 bench: build
 	@bench/run "$(ONLY)"
@@ -43,7 +43,7 @@ lint: setup
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 
 layers: setup
-	rebar3 xref
+	rebar3 as check xref
 
 rust-test: setup
 	cargo test -p callstore --locked
