@@ -11,7 +11,7 @@
 -module(era_callstore_view).
 -behaviour(gen_server).
 
--export([start_link/1, load/1, own_term/2, rebuild/2, fold_row/3]).
+-export([start_link/1, load/1, own_term/2, rebuild/2, fold_row/3, waiting/1]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2, handle_continue/2]).
 
 -include_lib("kernel/include/logger.hrl").
@@ -65,9 +65,27 @@ rebuild(Group, Key) -> gen_server:call(name(Group), {rebuild, Key}, infinity).
 fold_row(Store, Key, Chunks) ->
     RowKey = era_callstore_log:row_key(Key),
     Now = era_callstore_clock:now_ms(),
-    case iolist_size(Chunks) > ?DIRTY_BYTES of
-        true -> era_callstore_nif:apply_dirty(Store, RowKey, Chunks, Now);
-        false -> era_callstore_nif:apply(Store, RowKey, Chunks, Now)
+    try
+        case iolist_size(Chunks) > ?DIRTY_BYTES of
+            true -> era_callstore_nif:apply_dirty(Store, RowKey, Chunks, Now);
+            false -> era_callstore_nif:apply(Store, RowKey, Chunks, Now)
+        end
+    catch
+        %% The panic itself; whoever comes after it is told that the store is poisoned.
+        error:nif_panicked -> {error, poisoned}
+    end.
+
+%% @doc Rows that wait to be folded here.
+-spec waiting(Group :: pos_integer()) -> non_neg_integer().
+waiting(Group) ->
+    case whereis(name(Group)) of
+        undefined ->
+            0;
+        Pid ->
+            case erlang:process_info(Pid, message_queue_len) of
+                {message_queue_len, Length} -> Length;
+                undefined -> 0
+            end
     end.
 
 %% --- the process

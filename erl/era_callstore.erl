@@ -1,0 +1,247 @@
+%%% era_callstore: the calls of a telephony platform, while they live and as one record each when they are over.
+%%%
+%%% Events of calls go in (put/1,2, put_json/1,2). Who asks learns which calls live and in what state (call/1, calls/1,2,
+%%% count/1, counts/1, explain/1), and reads what the sink `collection' keeps (record/1, records/2, collection/3).
+%%% A *group* of instances serves a part of the tree of domains; one instance of it is *active*. Every function may be
+%%% called on any node that runs the application; calls are routed.
+%%%
+%%% Always holds: what happens at run time is a value, {error, Reason}; a caller's mistake raises badarg with the reason in
+%%% words in `error_info'. An event that was answered {ok, …} may be forgotten by its producer.
+%%% Called by: everybody outside the application; nobody inside it.
+%%% Must never: hold logic of its own.
+-module(era_callstore).
+
+-compile({no_auto_import, [put/2]}).
+
+-export([check/1, configure/1, configuration/0]).
+-export([put/1, put/2, put_json/1, put_json/2]).
+-export([call/1, calls/1, calls/2, count/1, counts/1, explain/1]).
+-export([record/1, records/2, collection/3, owner/1]).
+-export([status/0, digest/1, handover/1, metrics/0, i/0]).
+
+-export_type([config/0, problem/0, event/0, put_options/0, put_result/0, key/0, filter/0, page_options/0, page/0]).
+
+-type config() :: era_callstore_config:input().
+-type problem() :: era_callstore_nif:problem().
+%% An event in the envelope of class `callevents': keys are binaries or atoms.
+-type event() :: map().
+-type put_options() :: #{
+    timeout => TimeoutMs :: pos_integer(),
+    owner => era_callstore_owner:owner(),
+    producer => binary()
+}.
+-type put_result() :: era_callstore_put:result().
+-type key() :: era_callstore_query:key().
+-type filter() :: #{
+    domain => binary(),
+    subtree => boolean(),
+    user => binary(),
+    number => binary(),
+    state => atom() | binary(),
+    binding => binary(),
+    owner => era_callstore_owner:owner(),
+    group => pos_integer(),
+    since_ms => integer()
+}.
+-type page_options() :: #{limit => pos_integer(), cursor => binary()}.
+-type page() :: era_callstore_query:page().
+
+-define(TIMEOUT_MS, 5000).
+-define(LIMIT, 20).
+-define(MAX_LIMIT, 1000).
+
+%% @doc Checks settings without putting them in force; what is not named has its default.
+-spec check(config()) -> ok | {error, [problem()]}.
+check(Config) ->
+    case era_callstore_config:check(settings(Config)) of
+        {ok, _} -> ok;
+        {error, _} = Error -> Error
+    end.
+
+%% @doc Changes the settings named, on all nodes that run the application; nothing is changed when a problem is found.
+%% Lasts until the application stops: what is to last longer belongs into its environment.
+-spec configure(config()) -> ok | {error, [problem()] | not_running | {nodes, [{node(), term()}]}}.
+configure(Config) ->
+    Changes = maps:from_list(settings(Config)),
+    case era_callstore_config:in_force() of
+        {ok, #{given := Given}} -> configured(era_callstore_config:check(maps:merge(Given, Changes)));
+        {error, _} = Error -> Error
+    end.
+
+configured({ok, Checked}) ->
+    Nodes = era_callstore_router:nodes(),
+    Answers = lists:zip(Nodes, erpc:multicall(Nodes, era_callstore_groups, apply_config, [Checked])),
+    case [{Node, Answer} || {Node, Answer} <- Answers, Answer =/= {ok, ok}] of
+        [] -> ok;
+        Failed -> {error, {nodes, Failed}}
+    end;
+configured({error, _} = Error) ->
+    Error.
+
+%% @doc The settings in force, defaults filled in.
+-spec configuration() -> {ok, era_callstore_config:config()} | {error, not_running}.
+configuration() -> era_callstore_config:in_force().
+
+%% @doc Takes one event or a list of events.
+-spec put(event() | [event()]) -> put_result().
+put(Events) -> put(Events, #{}).
+
+%% @doc Takes events. `rejected' names by 1-based index what was not taken and why; everything else is committed as the
+%% setting `commit' says, and folded. On an error it is harmless to repeat the whole.
+-spec put(event() | [event()], put_options()) -> put_result().
+put(Event, Options) when is_map(Event) ->
+    put([Event], Options);
+put(Events, Options) when is_list(Events) ->
+    {Deadline, Core} = put_options([Events, Options], Options),
+    era_callstore_put:events(Events, Core, Deadline);
+put(Events, Options) ->
+    era_callstore_errors:badarg([Events, Options], 1, "a map or a list of maps is wanted").
+
+%% @doc Takes events as JSON: one object, an array, or one object a line.
+-spec put_json(iodata()) -> put_result().
+put_json(Json) -> put_json(Json, #{}).
+
+%% @doc As put/2, from JSON.
+-spec put_json(iodata(), put_options()) -> put_result().
+put_json(Json, Options) ->
+    {Deadline, Core} = put_options([Json, Options], Options),
+    Binary =
+        try
+            iolist_to_binary(Json)
+        catch
+            error:badarg -> era_callstore_errors:badarg([Json, Options], 1, "iodata is wanted")
+        end,
+    era_callstore_put:json(Binary, Core, Deadline).
+
+%% @doc One call: the record's shape as far as it is known, with `state' and `owner'.
+-spec call(key()) -> {ok, map()} | not_found | {error, no_active}.
+call(Key) -> era_callstore_query:first(call, key([Key], Key)).
+
+%% @doc The first page of live calls that match.
+-spec calls(filter()) -> page() | {error, term()}.
+calls(Filter) -> calls(Filter, #{}).
+
+%% @doc One page of live calls that match; the keys of the filter are joined by and.
+-spec calls(filter(), page_options()) -> page() | {error, term()}.
+calls(Filter, Page) ->
+    {Limit, Cursor} = page([Filter, Page], Page),
+    value(era_callstore_query:calls(era_callstore_filter:live([Filter, Page], Filter), Limit, Cursor)).
+
+%% @doc How many live calls match.
+-spec count(filter()) -> non_neg_integer() | {error, term()}.
+count(Filter) -> value(era_callstore_query:count(era_callstore_filter:live([Filter], Filter))).
+
+%% @doc Live calls by state of a domain, and of each subtree one level below it.
+-spec counts(Domain :: binary()) -> #{binary() => #{binary() => non_neg_integer()}} | {error, term()}.
+counts(Domain) when is_binary(Domain) -> value(era_callstore_query:counts(Domain));
+counts(Domain) -> era_callstore_errors:badarg([Domain], 1, "the name of a domain, a binary, is wanted").
+
+%% @doc What is known of a call and why, a line per event.
+-spec explain(key()) -> {ok, [binary()]} | not_found | {error, no_active}.
+explain(Key) -> era_callstore_query:first(explain, key([Key], Key)).
+
+%% @doc All revisions of a call's record that the sink `collection' keeps, newest first.
+-spec record(Cid :: binary()) -> [map()].
+record(Cid) when is_binary(Cid) -> era_callstore_query:record(Cid);
+record(Cid) -> era_callstore_errors:badarg([Cid], 1, "the cid of a call, a binary, is wanted").
+
+%% @doc One page of the records that the sink `collection' keeps, all revisions, newest first. Keys of the filter:
+%% domain, subtree, since_ms.
+-spec records(filter(), page_options()) -> page() | {error, bad_cursor}.
+records(Filter, Page) ->
+    {Limit, Cursor} = page([Filter, Page], Page),
+    value(era_callstore_query:records(record, era_callstore_filter:kept([Filter, Page], 1, Filter), Limit, Cursor)).
+
+%% @doc One page of the rows of an embedded collection, such as `cdr/COPM3_dialogs', newest first.
+-spec collection(Name :: binary(), filter(), page_options()) -> page() | {error, bad_cursor}.
+collection(Name, Filter, Page) when is_binary(Name) ->
+    Arguments = [Name, Filter, Page],
+    {Limit, Cursor} = page(Arguments, Page),
+    value(era_callstore_query:records(Name, era_callstore_filter:kept(Arguments, 2, Filter), Limit, Cursor));
+collection(Name, Filter, Page) ->
+    era_callstore_errors:badarg([Name, Filter, Page], 1, "the name of a collection, a binary, is wanted").
+
+%% @doc Who serves a domain; the node is `none' while no instance is active.
+-spec owner(Domain :: binary()) ->
+    #{group := pos_integer(), instance := binary() | none, node := node() | none} | {error, {not_served, binary()}}.
+owner(Domain) when is_binary(Domain) -> value(era_callstore_query:owner(Domain));
+owner(Domain) -> era_callstore_errors:badarg([Domain], 1, "the name of a domain, a binary, is wanted").
+
+%% @doc What runs and how it is.
+-spec status() -> era_callstore_status:status().
+status() -> era_callstore_status:status().
+
+%% @doc The digest of every copy of a group: equal on equal copies.
+-spec digest(Group :: pos_integer()) -> #{node() => binary()}.
+digest(Group) when is_integer(Group) -> era_callstore_query:digest(Group);
+digest(Group) -> era_callstore_errors:badarg([Group], 1, "the number of a group is wanted").
+
+%% @doc The active instance of a group gives its activity to the next one.
+-spec handover(Group :: pos_integer()) -> ok | {error, no_active | no_other | not_active}.
+handover(Group) when is_integer(Group) ->
+    case era_callstore_router:active_node(Group) of
+        none -> {error, no_active};
+        Node -> erpc:call(Node, era_callstore_group, handover, [Group])
+    end;
+handover(Group) ->
+    era_callstore_errors:badarg([Group], 1, "the number of a group is wanted").
+
+%% @doc Counters and sizes of this node in Prometheus' text format.
+-spec metrics() -> iodata().
+metrics() -> era_callstore_metrics:text().
+
+%% @doc Prints the status as a table.
+-spec i() -> ok.
+i() -> io:put_chars(era_callstore_status:table(era_callstore_status:status())).
+
+%% --- arguments
+
+settings(Config) when is_map(Config) -> maps:to_list(Config);
+settings(Config) ->
+    case is_list(Config) andalso lists:all(fun(Item) -> is_tuple(Item) andalso tuple_size(Item) =:= 2 end, Config) of
+        true -> Config;
+        false -> era_callstore_errors:badarg([Config], 1, "a map or a list of {Key, Value} is wanted")
+    end.
+
+put_options(Arguments, Options) when is_map(Options) ->
+    Deadline = erlang:monotonic_time(millisecond) + maps:get(timeout, Options, ?TIMEOUT_MS),
+    {Deadline, maps:fold(fun(K, V, Core) -> put_option(K, V, Core, Arguments) end, #{}, Options)};
+put_options(Arguments, _Options) ->
+    era_callstore_errors:badarg(Arguments, 2, "a map of options is wanted").
+
+put_option(timeout, Ms, Core, _Arguments) when is_integer(Ms), Ms > 0 ->
+    Core;
+put_option(producer, Producer, Core, _Arguments) when is_binary(Producer) ->
+    Core#{producer => Producer};
+put_option(owner, Owner, Core, Arguments) ->
+    case era_callstore_owner:to_binary(Owner) of
+        {ok, Binary} -> Core#{owner => Binary};
+        error -> era_callstore_errors:badarg(Arguments, 2, "owner: a pid, {Name, Node}, a node or {external, Binary} is wanted")
+    end;
+put_option(Key, _Value, _Core, Arguments) ->
+    Text = "~tp: wanted are timeout (ms, above 0), owner and producer (a binary)",
+    era_callstore_errors:badarg(Arguments, 2, io_lib:format(Text, [Key])).
+
+key(_Arguments, {Kind, Value} = Key) when
+    is_binary(Value), (Kind =:= cid orelse Kind =:= dialogid orelse Kind =:= callid orelse Kind =:= connectionid)
+->
+    Key;
+key(Arguments, _Key) ->
+    era_callstore_errors:badarg(Arguments, 1, "{cid | dialogid | callid | connectionid, Binary} is wanted").
+
+%% The page is the last argument.
+page(Arguments, Page) when is_map(Page) ->
+    Wrong = maps:filter(fun(Key, Value) -> not page_option(Key, Value) end, Page),
+    case map_size(Wrong) of
+        0 -> {maps:get(limit, Page, ?LIMIT), maps:get(cursor, Page, start)};
+        _ -> era_callstore_errors:badarg(Arguments, length(Arguments), "wanted are limit (1 to 1000) and cursor (a binary)")
+    end;
+page(Arguments, _Page) ->
+    era_callstore_errors:badarg(Arguments, length(Arguments), "a map with limit and cursor is wanted").
+
+page_option(limit, Limit) -> is_integer(Limit) andalso Limit > 0 andalso Limit =< ?MAX_LIMIT;
+page_option(cursor, Cursor) -> is_binary(Cursor);
+page_option(_, _) -> false.
+
+value({ok, Value}) -> Value;
+value({error, _} = Error) -> Error.

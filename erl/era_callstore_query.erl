@@ -1,0 +1,214 @@
+%%% Reading: which node answers for which group, and how answers of several groups become one.
+%%%
+%%% A group is asked on the node where it is active, so that a producer reads what it wrote; while none is active, any
+%%% loaded copy answers.
+%%% Always holds: a page walks the groups one after the other; its cursor is opaque and survives a change of node.
+%%% Called by: era_callstore; ask_here/3 on another node over erpc.
+%%% Must never: change anything.
+-module(era_callstore_query).
+
+-export([first/2, calls/3, count/1, counts/1, ask_here/3]).
+-export([record/1, records/4, digest/1, owner/1]).
+-export_type([key/0, page/0]).
+
+-type key() :: era_callstore_nif:key().
+-type page() :: #{items := [map()], cursor := binary() | done}.
+
+-define(ASK_MS, 5000).
+
+%% @doc The first group that knows the call answers: `call' or `explain'.
+-spec first(call | explain, key()) -> {ok, term()} | not_found | {error, no_active}.
+first(What, Key) -> first(groups(#{}), What, Key, not_found).
+
+first([], _What, _Key, Otherwise) ->
+    Otherwise;
+first([Group | Groups], What, Key, Otherwise) ->
+    case ask(Group, What, [Key]) of
+        {ok, {ok, _} = Found} -> Found;
+        {ok, not_found} -> first(Groups, What, Key, Otherwise);
+        {error, _} = Error -> first(Groups, What, Key, Error)
+    end.
+
+%% @doc One page of live calls.
+-spec calls(Filter :: map(), Limit :: pos_integer(), Cursor :: binary() | start) ->
+    {ok, page()} | {error, no_active | bad_cursor | term()}.
+calls(Filter, Limit, Cursor) ->
+    case cursor(Cursor) of
+        {ok, start} -> calls_of(groups(Filter), start, Filter, Limit, []);
+        {ok, {Group, Within}} -> calls_of([G || G <- groups(Filter), G >= Group], Within, Filter, Limit, []);
+        error -> {error, bad_cursor}
+    end.
+
+calls_of([], _Within, _Filter, _Limit, Items) ->
+    {ok, #{items => lists:append(lists:reverse(Items)), cursor => done}};
+calls_of([Group | Groups], Within, Filter, Limit, Items) ->
+    case ask(Group, calls, [maps:remove(group, Filter), Limit, Within]) of
+        {ok, {error, _} = Error} ->
+            Error;
+        {ok, {Found, done}} when length(Found) < Limit ->
+            calls_of(Groups, start, Filter, Limit - length(Found), [Found | Items]);
+        {ok, {Found, done}} ->
+            {ok, #{items => lists:append(lists:reverse([Found | Items])), cursor => next_group(Groups)}};
+        {ok, {Found, Next}} ->
+            {ok, #{items => lists:append(lists:reverse([Found | Items])), cursor => written({Group, Next})}};
+        {error, _} = Error ->
+            Error
+    end.
+
+next_group([]) -> done;
+next_group([Group | _]) -> written({Group, start}).
+
+%% @doc How many live calls match, over all groups.
+-spec count(Filter :: map()) -> {ok, non_neg_integer()} | {error, term()}.
+count(Filter) -> sum(groups(Filter), count, [maps:remove(group, Filter)], 0, fun(A, B) -> A + B end).
+
+%% @doc Live calls by state, for a domain and those one level below.
+-spec counts(Domain :: binary()) -> {ok, #{binary() => #{binary() => non_neg_integer()}}} | {error, term()}.
+counts(Domain) ->
+    Add = fun(A, B) -> A + B end,
+    Merge = fun(A, B) -> maps:merge_with(fun(_, X, Y) -> maps:merge_with(fun(_, M, N) -> Add(M, N) end, X, Y) end, A, B) end,
+    sum(groups(#{}), counts, [Domain], #{}, Merge).
+
+sum([], _What, _Arguments, Sum, _Add) ->
+    {ok, Sum};
+sum([Group | Groups], What, Arguments, Sum, Add) ->
+    case ask(Group, What, Arguments) of
+        {ok, {error, _} = Error} -> Error;
+        {ok, Answer} -> sum(Groups, What, Arguments, Add(Sum, Answer), Add);
+        {error, _} = Error -> Error
+    end.
+
+%% @doc The digest of every loaded copy of a group.
+-spec digest(Group :: pos_integer()) -> #{node() => binary()}.
+digest(Group) ->
+    Nodes = era_callstore_router:copies(Group),
+    Answers = erpc:multicall(Nodes, ?MODULE, ask_here, [Group, digest, []], ?ASK_MS),
+    maps:from_list([{Node, Digest} || {Node, {ok, {ok, Digest}}} <- lists:zip(Nodes, Answers)]).
+
+%% @doc Who serves a domain.
+-spec owner(Domain :: binary()) ->
+    {ok, #{group := pos_integer(), instance := binary() | none, node := node() | none}} | {error, {not_served, binary()}}.
+owner(Domain) ->
+    case era_callstore_router:route(Domain) of
+        {ok, Group} ->
+            Node = era_callstore_router:active_node(Group),
+            {ok, #{group => Group, node => Node, instance => instance(Group, Node)}};
+        none ->
+            {error, {not_served, Domain}}
+    end.
+
+instance(Group, Node) ->
+    case era_callstore_config:in_force() of
+        {ok, #{groups := #{Group := #{members := Members}}}} ->
+            hd([Instance || #{node := N, instance := Instance} <- Members, N =:= Node] ++ [none]);
+        _ ->
+            none
+    end.
+
+%% --- what the sink `collection' keeps
+
+%% @doc All revisions of a call's record, newest first.
+-spec record(Cid :: binary()) -> [map()].
+record(Cid) -> [decoded(Json) || Json <- anywhere(era_callstore_collection, of_call, [record, Cid])].
+
+%% @doc One page of an embedded collection, newest first.
+-spec records(era_callstore_collection:collection(), Filter :: map(), Limit :: pos_integer(), Cursor :: binary() | start) ->
+    {ok, page()} | {error, bad_cursor}.
+records(Collection, Filter, Limit, Cursor) ->
+    case cursor(Cursor) of
+        {ok, From} ->
+            {Found, More} = anywhere(era_callstore_collection, page, [
+                Collection, wanted(Filter), maps:get(since_ms, Filter, undefined), {Limit, From}
+            ]),
+            Next = case {More, Found} of {more, [_ | _]} -> written(element(1, lists:last(Found))); _ -> done end,
+            {ok, #{items => [decoded(Json) || {_, Json} <- Found], cursor => Next}};
+        error ->
+            {error, bad_cursor}
+    end.
+
+wanted(#{domain := Domain, subtree := false}) -> {domain, Domain};
+wanted(#{domain := Domain}) -> {subtree, Domain};
+wanted(_) -> all.
+
+%% The tables are on every node of a group; a node without one asks one that has.
+anywhere(Module, Function, Arguments) ->
+    case era_callstore_router:local_groups() of
+        [_ | _] -> apply(Module, Function, Arguments);
+        [] ->
+            case [Node || Group <- groups(#{}), Node <- era_callstore_router:copies(Group)] of
+                [Node | _] -> erpc:call(Node, Module, Function, Arguments, ?ASK_MS);
+                [] -> apply(Module, Function, Arguments)
+            end
+    end.
+
+decoded(Json) ->
+    {ok, Decoded} = era_callstore_nif:json_decode(Json),
+    Decoded.
+
+%% --- asking a group
+
+groups(#{group := Group}) -> [Group];
+groups(_Filter) ->
+    case era_callstore_config:in_force() of
+        {ok, #{groups := Groups}} -> lists:sort(maps:keys(Groups));
+        {error, not_running} -> []
+    end.
+
+ask(Group, What, Arguments) ->
+    Active = [Node || Node <- [era_callstore_router:active_node(Group)], Node =/= none],
+    ask_one_of(Active ++ (era_callstore_router:copies(Group) -- Active), Group, What, Arguments).
+
+ask_one_of([], _Group, _What, _Arguments) ->
+    {error, no_active};
+ask_one_of([Node | Nodes], Group, What, Arguments) ->
+    case ask_node(Node, Group, What, Arguments) of
+        {ok, _} = Answer -> Answer;
+        {error, no_copy} -> ask_one_of(Nodes, Group, What, Arguments)
+    end.
+
+ask_node(Node, Group, What, Arguments) when Node =:= node() ->
+    ask_here(Group, What, Arguments);
+ask_node(Node, Group, What, Arguments) ->
+    try
+        erpc:call(Node, ?MODULE, ask_here, [Group, What, Arguments], ?ASK_MS)
+    catch
+        error:{erpc, _} -> {error, no_copy};
+        exit:{exception, _} -> {error, no_copy}
+    end.
+
+%% @doc What this node's copy of the group answers.
+-spec ask_here(Group :: pos_integer(), call | explain | calls | count | counts | digest, [term()]) ->
+    {ok, term()} | {error, no_copy}.
+ask_here(Group, What, Arguments) ->
+    case era_callstore_router:store(Group) of
+        {ok, Store} ->
+            try
+                {ok, answer(What, Store, Arguments)}
+            catch
+                %% The store is about to be folded anew.
+                error:poisoned -> {error, no_copy}
+            end;
+        none ->
+            {error, no_copy}
+    end.
+
+answer(call, Store, [Key]) -> era_callstore_nif:call(Store, Key, now_ms());
+answer(explain, Store, [Key]) -> era_callstore_nif:explain(Store, Key, now_ms());
+answer(calls, Store, [Filter, Limit, Cursor]) -> era_callstore_nif:calls(Store, Filter, Limit, Cursor, now_ms());
+answer(count, Store, [Filter]) -> era_callstore_nif:count(Store, Filter);
+answer(counts, Store, [Domain]) -> era_callstore_nif:counts(Store, Domain);
+answer(digest, Store, []) -> era_callstore_nif:digest(Store).
+
+now_ms() -> era_callstore_clock:now_ms().
+
+%% --- cursors: terms of ours as text
+
+written(Term) -> base64:encode(term_to_binary(Term)).
+
+cursor(start) -> {ok, start};
+cursor(Written) ->
+    try
+        {ok, binary_to_term(base64:decode(Written), [safe])}
+    catch
+        error:_ -> error
+    end.

@@ -1,0 +1,124 @@
+%%% What runs and how it is: for programs as a map, for people as a table.
+%%%
+%%% Always holds: asking costs no process that is on the way of an event anything but a lookup; every node tells the same
+%%% of the same group, except what is its own (state, lag).
+%%% Called by: era_callstore, era_callstore_metrics; group_here/1 on other nodes over erpc.
+%%% Must never: fail because a node does not answer: what is not known is left out.
+-module(era_callstore_status).
+
+-export([status/0, group_here/1, table/1]).
+-export_type([status/0, group_status/0]).
+
+-type group_status() :: #{
+    state := era_callstore_peers:state() | away,
+    instance := binary() | none,
+    epoch := non_neg_integer(),
+    active := node() | none,
+    copies := [node()],
+    lag_chunks => non_neg_integer(),
+    live => non_neg_integer(),
+    closed => non_neg_integer(),
+    log_chunks => non_neg_integer(),
+    log_bytes => non_neg_integer(),
+    outbox => #{binary() => map()},
+    memory_bytes => non_neg_integer()
+}.
+-type status() :: #{site := binary() | none, node := node(), groups := #{pos_integer() => group_status()}}.
+
+-define(ASK_MS, 2000).
+
+%% @doc The status as this node sees it; a group that it does not hold is asked for on the node where it is active.
+-spec status() -> status().
+status() ->
+    case era_callstore_config:in_force() of
+        {ok, #{site := Site, groups := Groups}} ->
+            #{site => Site, node => node(), groups => maps:map(fun(Group, _) -> group(Group) end, Groups)};
+        {error, not_running} ->
+            #{site => none, node => node(), groups => #{}}
+    end.
+
+group(Group) ->
+    case era_callstore_router:noted({group, Group, here}) of
+        Said when map_size(Said) > 0 -> group_here(Group);
+        _ -> elsewhere(Group, era_callstore_router:copies(Group))
+    end.
+
+elsewhere(Group, []) ->
+    unknown(Group);
+elsewhere(Group, Copies) ->
+    Active = era_callstore_router:active_node(Group),
+    try
+        erpc:call(hd([N || N <- [Active], N =/= none] ++ Copies), ?MODULE, group_here, [Group], ?ASK_MS)
+    catch
+        error:{erpc, _} -> unknown(Group);
+        exit:{exception, _} -> unknown(Group)
+    end.
+
+unknown(Group) ->
+    (where(Group))#{state => away, instance => none, epoch => 0}.
+
+where(Group) ->
+    #{active => era_callstore_router:active_node(Group), copies => era_callstore_router:copies(Group)}.
+
+%% @doc The status of a group of which this node runs an instance.
+-spec group_here(Group :: pos_integer()) -> group_status().
+group_here(Group) ->
+    Said = maps:with([state, instance, epoch], era_callstore_router:noted({group, Group, here})),
+    Store =
+        case era_callstore_router:store(Group) of
+            {ok, Ref} -> of_store(Group, Ref);
+            none -> #{}
+        end,
+    maps:merge(maps:merge(maps:merge(unknown(Group), Said), Store), #{
+        log_chunks => era_callstore_log:size(Group),
+        lag_chunks => era_callstore_view:waiting(Group)
+    }).
+
+of_store(Group, Store) ->
+    #{live := Live, closed := Closed, memory_bytes := Memory, pending := Pending} =
+        Info = era_callstore_nif:info(Store),
+    Outbox = maps:map(
+        fun(Sink, Depth) -> maps:merge(Depth, era_callstore_router:noted({outbox, Group, Sink})) end, Pending
+    ),
+    Counted = maps:with([started, events, duplicates, late, log_bytes, due], Info),
+    Counted#{live => Live, closed => Closed, memory_bytes => Memory, outbox => Outbox}.
+
+%% @doc The status as lines for a terminal.
+-spec table(status()) -> unicode:chardata().
+table(#{site := Site, node := Node, groups := Groups}) ->
+    Head = ["group", "state", "instance", "active", "epoch", "copies", "live", "closed", "log rows", "log", "RAM", "outbox"],
+    Rows = [row(Group, Status) || {Group, Status} <- lists:sort(maps:to_list(Groups))],
+    [io_lib:format("site ~ts, node ~ts~n", [Site, Node]) | aligned([Head | Rows])].
+
+row(Group, #{state := State, instance := Instance, active := Active, epoch := Epoch, copies := Copies} = Status) ->
+    [
+        integer_to_list(Group),
+        shown(State),
+        shown(Instance),
+        shown(Active),
+        shown(Epoch),
+        shown(length(Copies)),
+        shown(maps:get(live, Status, none)),
+        shown(maps:get(closed, Status, none)),
+        shown(maps:get(log_chunks, Status, none)),
+        bytes(maps:get(log_bytes, Status, none)),
+        bytes(maps:get(memory_bytes, Status, none)),
+        lists:join(" ", [[Sink, ":", shown(D)] || {Sink, #{depth := D}} <- maps:to_list(maps:get(outbox, Status, #{}))])
+    ].
+
+shown(none) -> "-";
+shown(Number) when is_integer(Number) -> integer_to_list(Number);
+shown(Atom) when is_atom(Atom) -> atom_to_list(Atom);
+shown(Binary) -> Binary.
+
+bytes(none) -> "-";
+bytes(N) when N >= 1048576 -> io_lib:format("~.1f MiB", [N / 1048576]);
+bytes(N) -> io_lib:format("~.1f KiB", [N / 1024]).
+
+aligned(Rows) ->
+    Widths = lists:foldl(
+        fun(Row, Acc) -> lists:zipwith(fun(Cell, W) -> max(string:length(Cell), W) end, Row, Acc) end,
+        [0 || _ <- hd(Rows)],
+        Rows
+    ),
+    [[lists:zipwith(fun(Cell, W) -> string:pad(Cell, W + 2) end, Row, Widths), $\n] || Row <- Rows].
