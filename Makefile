@@ -23,7 +23,9 @@ check: lint layers
 	rebar3 as check dialyzer
 
 bench: build
-	@bench/run "$(ONLY)"
+	@mkdir -p _build/bench/ebin
+	@erlc -Werror -pa _build/bench/ebin -o _build/bench/ebin bench/bench_case.erl $(filter-out bench/bench_case.erl,$(wildcard bench/*.erl))
+	@ONLY="$(ONLY)" erl -noshell -pa $(CURDIR)/_build/default/lib/era_callstore/ebin $(CURDIR)/_build/bench/ebin -s bench_main main
 
 build: setup
 	@rebar3 compile
