@@ -21,6 +21,8 @@
 %% How long until Mnesia, a peer that was away, or a failed load is tried again.
 -define(RETRY_MS, 1000).
 
+-type state() :: era_callstore_peers:state().
+
 -record(data, {
     group :: pos_integer(),
     config :: era_callstore_config:config(),
@@ -47,8 +49,10 @@ stand_down(Group) -> gen_statem:call(name(Group), stand_down, 30000).
 
 %% --- the process
 
+-spec callback_mode() -> gen_statem:callback_mode_result().
 callback_mode() -> [state_functions, state_enter].
 
+-spec init({pos_integer(), era_callstore_config:config()}) -> {ok, waiting, #data{}}.
 init({Group, Config}) ->
     process_flag(trap_exit, true),
     {ok, #{members := Members}, Member} = era_callstore_config:group(Config, Group),
@@ -57,6 +61,7 @@ init({Group, Config}) ->
     {ok, waiting, lists:foldl(fun greet/2, Data, Nodes)}.
 
 %% Mnesia does not run, or the tables could not be loaded.
+-spec waiting(gen_statem:event_type() | enter, term(), #data{}) -> gen_statem:event_handler_result(state()).
 waiting(enter, _Old, Data) ->
     {keep_state, said(waiting, Data), [{state_timeout, 0, retry}]};
 waiting(state_timeout, retry, #data{config = Config, group = Group} = Data) ->
@@ -76,6 +81,7 @@ waiting(info, Message, Data) ->
     heard(waiting, Message, Data).
 
 %% The view folds the log.
+-spec loading(gen_statem:event_type() | enter, term(), #data{}) -> gen_statem:event_handler_result(state()).
 loading(enter, _Old, #data{group = Group} = Data) ->
     ok = era_callstore_view:load(Group),
     {keep_state, said(loading, Data)};
@@ -94,6 +100,7 @@ loading(info, Message, Data) ->
     heard(loading, Message, Data).
 
 %% Folded and following; decides at each news.
+-spec passive(gen_statem:event_type() | enter, term(), #data{}) -> gen_statem:event_handler_result(state()).
 passive(enter, _Old, Data) ->
     {keep_state, said(passive, Data), [{state_timeout, 0, decide}]};
 passive(state_timeout, decide, Data) ->
@@ -105,6 +112,7 @@ passive({call, From}, handover, _Data) ->
 passive(info, Message, Data) ->
     heard(passive, Message, Data).
 
+-spec active(gen_statem:event_type() | enter, term(), #data{}) -> gen_statem:event_handler_result(state()).
 active(enter, _Old, Data) ->
     {keep_state, said(active, Data)};
 active({call, From}, handover, #data{peers = Peers} = Data) ->
@@ -130,6 +138,7 @@ active(info, {?MODULE, _From, {give, Node}}, Data) ->
 active(info, Message, Data) ->
     heard(active, Message, Data).
 
+-spec terminate(term(), state(), #data{}) -> ok.
 terminate(_Reason, _State, #data{term = undefined, group = Group}) ->
     era_callstore_router:forget(Group);
 terminate(_Reason, _State, Data) ->

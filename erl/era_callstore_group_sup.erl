@@ -11,6 +11,7 @@
 -spec start_link(Group :: pos_integer(), era_callstore_config:config()) -> supervisor:startlink_ret().
 start_link(Group, Config) -> supervisor:start_link(?MODULE, {Group, Config}).
 
+-spec init({pos_integer(), era_callstore_config:config()}) -> {ok, {supervisor:sup_flags(), [supervisor:child_spec()]}}.
 init({Group, #{site := Site, master_domain := Master, sinks := Sinks, watch := Watch} = Config}) ->
     {ok, #{storage := Storage, roles := Roles}, #{instance := Instance}} = era_callstore_config:group(Config, Group),
     #{Instance := Role} = Roles,

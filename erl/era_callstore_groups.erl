@@ -44,20 +44,24 @@ schema_options(#{data_dir := Dir, instances := Instances} = Config) ->
 
 %% --- the process
 
+-spec init(era_callstore_config:config()) -> {ok, #state{}}.
 init(Config) ->
     process_flag(trap_exit, true),
     ok = era_callstore_router:join_node(),
     {ok, in_force(Config, #state{config = Config})}.
 
+-spec handle_call(stand_down | {apply_config, era_callstore_config:config()}, gen_server:from(), #state{}) -> {reply, ok, #state{}}.
 handle_call({apply_config, Config}, _From, State) ->
     {reply, ok, in_force(Config, State)};
 handle_call(stand_down, _From, #state{groups = Groups} = State) ->
     lists:foreach(fun stand_down/1, maps:to_list(Groups)),
     {reply, ok, State}.
 
+-spec handle_cast(term(), #state{}) -> {noreply, #state{}}.
 handle_cast(_Message, State) ->
     {noreply, State}.
 
+-spec handle_info(term(), #state{}) -> {noreply, #state{}}.
 handle_info({'EXIT', Pid, Reason}, #state{groups = Groups} = State) ->
     case [Group || {Group, #running{pid = P}} <- maps:to_list(Groups), P =:= Pid] of
         [Group] -> {noreply, failed(Group, Reason, State)};
@@ -71,6 +75,7 @@ handle_info({start_again, Group}, #state{groups = Groups} = State) ->
 handle_info(_Other, State) ->
     {noreply, State}.
 
+-spec terminate(term(), #state{}) -> ok.
 terminate(_Reason, #state{groups = Groups}) ->
     lists:foreach(fun(#running{pid = Pid}) -> stop(Pid) end, maps:values(Groups)).
 

@@ -60,6 +60,7 @@ drain(Group, TimeoutMs) ->
 
 %% --- the process
 
+-spec init(options()) -> {ok, #state{}}.
 init(#{term := #{group := Group}, sink := #{name := Name}} = Options) ->
     process_flag(trap_exit, true),
     Bell = era_callstore_wake:bell(wake),
@@ -67,14 +68,17 @@ init(#{term := #{group := Group}, sink := #{name := Name}} = Options) ->
     ok = era_callstore_writer:attach(Group, Bell),
     {ok, start_sink(#state{options = Options, group = Group, sink = Name, bell = Bell})}.
 
+-spec handle_call(drain, gen_server:from(), #state{}) -> {noreply, #state{}} | {stop, {shutdown, term()}, #state{}}.
 handle_call(drain, From, #state{phase = idle} = State) ->
     next(State#state{draining = [From | State#state.draining]});
 handle_call(drain, From, State) ->
     {noreply, State#state{draining = [From | State#state.draining]}}.
 
+-spec handle_cast(term(), #state{}) -> {noreply, #state{}}.
 handle_cast(_Message, State) ->
     {noreply, State}.
 
+-spec handle_info(term(), #state{}) -> {noreply, #state{}} | {stop, {shutdown, term()}, #state{}}.
 handle_info(wake, #state{phase = idle} = State) ->
     next(State);
 handle_info(wake, State) ->
@@ -99,6 +103,7 @@ handle_info({timeout, Timer, retry}, #state{timer = Timer} = State) ->
 handle_info(_Other, State) ->
     {noreply, State}.
 
+-spec terminate(term(), #state{}) -> ok.
 terminate(_Reason, #state{worker = undefined}) -> ok;
 terminate(_Reason, #state{worker = Worker}) -> era_callstore_sink_worker:stop(Worker, ?STOP_MS).
 

@@ -157,11 +157,13 @@ nodes() -> lists:usort([node(Pid) || Pid <- pg:get_members(?SCOPE, node)]).
 
 %% --- the process
 
+-spec init([]) -> {ok, #state{}}.
 init([]) ->
     ?TABLE = ets:new(?TABLE, [named_table, public, set, {read_concurrency, true}]),
     {Monitor, _Members} = pg:monitor_scope(?SCOPE),
     {ok, #state{monitor = Monitor}}.
 
+-spec handle_call({await_active, pos_integer()}, gen_server:from(), #state{}) -> {reply, ok, #state{}} | {noreply, #state{}}.
 handle_call({await_active, Group}, From, #state{waiting = Waiting} = State) ->
     case pg:get_members(?SCOPE, {active, Group}) of
         [_ | _] ->
@@ -172,9 +174,11 @@ handle_call({await_active, Group}, From, #state{waiting = Waiting} = State) ->
             {noreply, State#state{waiting = Waiting#{Group => [{From, Now} | Others]}}}
     end.
 
+-spec handle_cast(term(), #state{}) -> {noreply, #state{}}.
 handle_cast(_Message, State) ->
     {noreply, State}.
 
+-spec handle_info(term(), #state{}) -> {noreply, #state{}}.
 handle_info({Monitor, join, {active, Group}, _Pids}, #state{monitor = Monitor, waiting = Waiting} = State) ->
     lists:foreach(fun({From, _}) -> gen_server:reply(From, ok) end, maps:get(Group, Waiting, [])),
     {noreply, State#state{waiting = maps:remove(Group, Waiting)}};

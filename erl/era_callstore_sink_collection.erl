@@ -22,6 +22,7 @@
 }).
 
 %% @private
+-spec check(map()) -> [{atom(), term(), atom(), iodata()}].
 check(Args) -> lists:append([check(Key, Value) || {Key, Value} <- maps:to_list(Args)]).
 
 check(retention_days, Days) when is_integer(Days), Days > 0 -> [];
@@ -29,6 +30,7 @@ check(retention_days, Days) -> [{retention_days, Days, wrong_type, "an integer a
 check(Key, Value) -> [{Key, Value, unknown_key, "there is: retention_days"}].
 
 %% @private
+-spec init(map(), era_callstore_sink:context()) -> {ok, #state{}} | {error, term()}.
 init(Args, #{storage := Storage, copm3_name := Name}) ->
     case era_callstore_collection:ensure(Storage) of
         ok ->
@@ -39,6 +41,7 @@ init(Args, #{storage := Storage, copm3_name := Name}) ->
     end.
 
 %% @private
+-spec deliver([era_callstore_sink:item()], #state{}) -> {ok, #state{}} | {error, term(), #state{}}.
 deliver(Batch, #state{copm3_name = Name} = State) ->
     case era_callstore_collection:put(lists:append([items(Item, Name) || Item <- Batch])) of
         ok -> {ok, trimmed(era_callstore_clock:now_ms(), State)};
@@ -46,6 +49,7 @@ deliver(Batch, #state{copm3_name = Name} = State) ->
     end.
 
 %% @private
+-spec terminate(term(), #state{}) -> ok.
 terminate(_Reason, _State) -> ok.
 
 items(#{cid := Cid, revision := Revision, domain := Domain, end_ts := EndTs, record := Record} = Delivered, Name) ->

@@ -25,6 +25,7 @@
 }).
 
 %% @private
+-spec check(map()) -> [{atom(), term(), atom(), iodata()}].
 check(Args) ->
     Unknown = maps:keys(maps:without(maps:keys(?DEFAULTS), Args)),
     [{Key, map_get(Key, Args), unknown_key, "there are: dir, max_bytes, fsync_ms"} || Key <- Unknown] ++
@@ -39,6 +40,7 @@ check(fsync_ms, N) -> [{fsync_ms, N, wrong_type, "an integer of 0 or more is wan
 check(_Unknown, _) -> [].
 
 %% @private
+-spec init(map(), era_callstore_sink:context()) -> {ok, #state{}} | {error, term()}.
 init(Args, Context) ->
     #{dir := Dir} = Settings = maps:merge(?DEFAULTS, Args),
     case era_callstore_dir:writable(Dir) of
@@ -64,6 +66,7 @@ open(Settings, RecordsStem, ProjectionStem) ->
     end.
 
 %% @private
+-spec deliver([era_callstore_sink:item()], #state{}) -> {ok, #state{}} | {error, era_callstore_line_file:reason(), #state{}}.
 deliver(Batch, #state{settings = #{max_bytes := MaxBytes}} = State) ->
     Records = [Record || #{record := Record} <- Batch],
     Projection = [Row || #{projection := Row} <- Batch, Row =/= none],
@@ -79,6 +82,7 @@ deliver(Batch, #state{settings = #{max_bytes := MaxBytes}} = State) ->
     end.
 
 %% @private
+-spec handle_info(term(), #state{}) -> {ok, #state{}}.
 handle_info(sync, State) ->
     case sync(State#state{timer = undefined}) of
         {ok, Synced} -> {ok, Synced};
@@ -89,6 +93,7 @@ handle_info(_Other, State) ->
     {ok, State}.
 
 %% @private
+-spec terminate(term(), #state{}) -> ok.
 terminate(_Reason, #state{records = Records, projection = Projection} = State) ->
     _ = sync(State),
     era_callstore_line_file:close(Records),

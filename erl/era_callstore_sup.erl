@@ -12,6 +12,7 @@
 -spec start_link(era_callstore_config:config()) -> supervisor:startlink_ret().
 start_link(Config) -> supervisor:start_link({local, ?MODULE}, ?MODULE, Config).
 
+-spec init(era_callstore_config:config()) -> {ok, {supervisor:sup_flags(), [supervisor:child_spec()]}}.
 init(Config) ->
     Children = [
         #{id => pg, start => {pg, start_link, [era_callstore]}},

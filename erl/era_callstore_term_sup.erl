@@ -13,6 +13,8 @@
     supervisor:startlink_ret().
 start_link(Term, Store, Config) -> supervisor:start_link(?MODULE, {Term, Store, Config}).
 
+-spec init({era_callstore_log:term_of_activity(), era_callstore_nif:store(), era_callstore_config:config()}) ->
+    {ok, {supervisor:sup_flags(), [supervisor:child_spec()]}}.
 init({#{group := Group} = Term, Store, Config}) ->
     #{sinks := Sinks, groups := Groups, queue_bytes := QueueBytes, copm3_name := Copm3Name} = Config,
     #{Group := #{storage := Storage}} = Groups,

@@ -32,6 +32,7 @@
 -spec start_link(options()) -> gen_server:start_ret().
 start_link(Options) -> gen_server:start_link(?MODULE, Options, []).
 
+-spec init(options()) -> {ok, #state{}, {continue, run}}.
 init(#{group := Group, trim_interval_ms := Interval, trim_bytes := Bytes}) ->
     Bell = era_callstore_wake:bell(touched),
     ok = era_callstore_clock:follow(),
@@ -45,17 +46,22 @@ init(#{group := Group, trim_interval_ms := Interval, trim_bytes := Bytes}) ->
     },
     {ok, State, {continue, run}}.
 
+-spec handle_continue(run, #state{}) -> {noreply, #state{}} | {stop, {shutdown, term()}, #state{}}.
 handle_continue(run, State) -> ran({run(State), State}).
 
+-spec handle_call({era_callstore_clock, advanced}, gen_server:from(), #state{}) ->
+    {reply, ok, #state{}} | {stop, {shutdown, term()}, ok, #state{}}.
 handle_call({era_callstore_clock, advanced}, _From, State) ->
     case run(State) of
         {ok, Next} -> {reply, ok, Next};
         {error, Reason} -> {stop, {shutdown, Reason}, ok, State}
     end.
 
+-spec handle_cast(term(), #state{}) -> {noreply, #state{}}.
 handle_cast(_Message, State) ->
     {noreply, State}.
 
+-spec handle_info(term(), #state{}) -> {noreply, #state{}} | {stop, {shutdown, term()}, #state{}}.
 handle_info({timeout, Timer, run}, #state{timer = Timer} = State) ->
     Rung = State#state{timer = undefined, timer_at = infinity},
     ran({run(Rung), Rung});

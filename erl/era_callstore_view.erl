@@ -90,9 +90,12 @@ waiting(Group) ->
 
 %% --- the process
 
+-spec init(options()) -> {ok, #state{}}.
 init(#{group := Group} = Options) ->
     {ok, #state{group = Group, table = era_callstore_log:table(Group), options = Options}}.
 
+-spec handle_call({own_term, pos_integer() | none} | {rebuild, era_callstore_log:key()}, gen_server:from(), #state{}) ->
+    {reply, term(), #state{}} | {stop, {shutdown, term()}, term(), #state{}}.
 handle_call({own_term, Epoch}, _From, State) ->
     {reply, ok, State#state{own_epoch = Epoch}};
 handle_call({rebuild, Key}, _From, State) ->
@@ -104,9 +107,11 @@ handle_call({rebuild, Key}, _From, State) ->
             {stop, {shutdown, Error}, Error, State}
     end.
 
+-spec handle_cast({load, pid()}, #state{}) -> {noreply, #state{}, {continue, ensure_tables}}.
 handle_cast({load, Watcher}, State) ->
     {noreply, State#state{watcher = Watcher}, {continue, ensure_tables}}.
 
+-spec handle_continue(ensure_tables | wait | fold, #state{}) -> {noreply, #state{}} | {noreply, #state{}, {continue, wait | fold}}.
 handle_continue(ensure_tables, #state{group = Group, options = #{storage := Storage}} = State) ->
     case era_callstore_log:ensure_tables(Group, Storage) of
         ok -> {noreply, State, {continue, wait}};
@@ -142,6 +147,7 @@ handle_continue(fold, #state{group = Group} = State) ->
             failed(Reason, State)
     end.
 
+-spec handle_info(term(), #state{}) -> {noreply, #state{}} | {stop, {shutdown, term()}, #state{}}.
 handle_info(Message, #state{table = Table, own_epoch = Own, store = Store} = State) when Store =/= undefined ->
     case era_callstore_log:event(Message, Table) of
         {row, {Own, Node, _}, _Chunks} when Node =:= node() ->
