@@ -125,15 +125,15 @@ calls(Filter) -> calls(Filter, #{}).
 -spec calls(filter(), page_options()) -> page() | {error, term()}.
 calls(Filter, Page) ->
     {Limit, Cursor} = page([Filter, Page], Page),
-    value(era_callstore_query:calls(era_callstore_filter:live([Filter, Page], Filter), Limit, Cursor)).
+    era_callstore_query:calls(era_callstore_filter:live([Filter, Page], Filter), Limit, Cursor).
 
 %% @doc How many live calls match.
 -spec count(filter()) -> non_neg_integer() | {error, term()}.
-count(Filter) -> value(era_callstore_query:count(era_callstore_filter:live([Filter], Filter))).
+count(Filter) -> era_callstore_query:count(era_callstore_filter:live([Filter], Filter)).
 
 %% @doc Live calls by state of a domain, and of each subtree one level below it.
 -spec counts(Domain :: binary()) -> #{binary() => #{binary() => non_neg_integer()}} | {error, term()}.
-counts(Domain) when is_binary(Domain) -> value(era_callstore_query:counts(Domain));
+counts(Domain) when is_binary(Domain) -> era_callstore_query:counts(Domain);
 counts(Domain) -> era_callstore_errors:badarg([Domain], 1, "the name of a domain, a binary, is wanted").
 
 %% @doc What is known of a call and why, a line per event.
@@ -150,21 +150,21 @@ record(Cid) -> era_callstore_errors:badarg([Cid], 1, "the cid of a call, a binar
 -spec records(filter(), page_options()) -> page() | {error, bad_cursor}.
 records(Filter, Page) ->
     {Limit, Cursor} = page([Filter, Page], Page),
-    value(era_callstore_query:records(record, era_callstore_filter:kept([Filter, Page], 1, Filter), Limit, Cursor)).
+    era_callstore_query:records(record, era_callstore_filter:kept([Filter, Page], 1, Filter), Limit, Cursor).
 
 %% @doc One page of the rows of an embedded collection, such as `cdr/COPM3_dialogs', newest first.
 -spec collection(Name :: binary(), filter(), page_options()) -> page() | {error, bad_cursor}.
 collection(Name, Filter, Page) when is_binary(Name) ->
     Arguments = [Name, Filter, Page],
     {Limit, Cursor} = page(Arguments, Page),
-    value(era_callstore_query:records(Name, era_callstore_filter:kept(Arguments, 2, Filter), Limit, Cursor));
+    era_callstore_query:records(Name, era_callstore_filter:kept(Arguments, 2, Filter), Limit, Cursor);
 collection(Name, Filter, Page) ->
     era_callstore_errors:badarg([Name, Filter, Page], 1, "the name of a collection, a binary, is wanted").
 
 %% @doc Who serves a domain; the node is `none' while no instance is active.
 -spec owner(Domain :: binary()) ->
     #{group := pos_integer(), instance := binary() | none, node := node() | none} | {error, {not_served, binary()}}.
-owner(Domain) when is_binary(Domain) -> value(era_callstore_query:owner(Domain));
+owner(Domain) when is_binary(Domain) -> era_callstore_query:owner(Domain);
 owner(Domain) -> era_callstore_errors:badarg([Domain], 1, "the name of a domain, a binary, is wanted").
 
 %% @doc What runs and how it is.
@@ -187,7 +187,7 @@ handover(Group) ->
     era_callstore_errors:badarg([Group], 1, "the number of a group is wanted").
 
 %% @doc Counters and sizes of this node in Prometheus' text format.
--spec metrics() -> iodata().
+-spec metrics() -> iolist().
 metrics() -> era_callstore_metrics:text().
 
 %% @doc Prints the status as a table.
@@ -242,6 +242,3 @@ page(Arguments, _Page) ->
 page_option(limit, Limit) -> is_integer(Limit) andalso Limit > 0 andalso Limit =< ?MAX_LIMIT;
 page_option(cursor, Cursor) -> is_binary(Cursor);
 page_option(_, _) -> false.
-
-value({ok, Value}) -> Value;
-value({error, _} = Error) -> Error.

@@ -26,7 +26,11 @@ start(_Type, _Args) ->
 start_with(Config) ->
     case era_callstore_schema:start(era_callstore_groups:schema_options(Config)) of
         ok ->
-            era_callstore_sup:start_link(Config);
+            case era_callstore_sup:start_link(Config) of
+                {ok, Pid} -> {ok, Pid};
+                {error, _} = Error -> Error;
+                ignore -> {error, ignore}
+            end;
         {error, Reason} ->
             Text = era_callstore_errors:text(Reason),
             ?LOG_ERROR(#{what => "Mnesia cannot be used", reason => Reason, text => Text}),

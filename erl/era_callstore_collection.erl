@@ -164,21 +164,26 @@ present(Collection, Key) ->
 %% @doc Deletes at most Max items of this collection that ended before LimitMs, the oldest of each domain first.
 -spec trim(collection(), LimitMs :: integer(), Max :: non_neg_integer()) -> Deleted :: non_neg_integer().
 trim(Collection, LimitMs, Max) ->
-    Domains = present(Collection),
-    Max - lists:foldl(fun(Domain, Left) -> trim_domain(Collection, Domain, LimitMs, Left) end, Max, Domains).
+    trim_domains(present(Collection), Collection, LimitMs, Max, 0).
 
-trim_domain(_Collection, _Domain, _LimitMs, 0) ->
-    0;
-trim_domain(Collection, Domain, LimitMs, Left) ->
+trim_domains([], _Collection, _LimitMs, _Left, Deleted) ->
+    Deleted;
+trim_domains([Domain | Domains], Collection, LimitMs, Left, Deleted) ->
+    Of = trim_domain(Collection, Domain, LimitMs, Left, 0),
+    trim_domains(Domains, Collection, LimitMs, Left - Of, Deleted + Of).
+
+trim_domain(_Collection, _Domain, _LimitMs, 0, Deleted) ->
+    Deleted;
+trim_domain(Collection, Domain, LimitMs, Left, Deleted) ->
     case mnesia:dirty_prev(?INDEX, after_domain(Collection, Domain)) of
         {Collection, Domain, NegEndTs, Cid, NegRevision} = Key when -NegEndTs < LimitMs ->
             mnesia:activity(async_dirty, fun() ->
                 ok = mnesia:delete(?INDEX, Key, write),
                 ok = mnesia:delete(?TABLE, {Collection, Cid, -NegRevision}, write)
             end),
-            trim_domain(Collection, Domain, LimitMs, Left - 1);
+            trim_domain(Collection, Domain, LimitMs, Left - 1, Deleted + 1);
         _ ->
-            Left
+            Deleted
     end.
 
 %% @doc Items kept on this node, of all collections.

@@ -21,7 +21,11 @@ format_error(_Reason, [{_Module, _Function, _Arguments, Location} | _]) ->
 
 %% @doc One sentence about a reason.
 -spec text(term()) -> binary().
-text(Reason) -> unicode:characters_to_binary(say(Reason)).
+text(Reason) ->
+    case unicode:characters_to_binary(say(Reason)) of
+        Text when is_binary(Text) -> Text;
+        {_, Text, _} -> Text
+    end.
 
 say({dir_not_writable, Dir, Posix}) ->
     ["the directory ", Dir, " cannot be written: ", file:format_error(Posix)];

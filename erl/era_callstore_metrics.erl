@@ -18,7 +18,7 @@ gauges() ->
     ].
 
 %% @doc All counters, and the sizes of the groups that this node holds.
--spec text() -> iodata().
+-spec text() -> iolist().
 text() ->
     Groups = [{Group, era_callstore_status:group_here(Group)} || Group <- era_callstore_router:local_groups()],
     [

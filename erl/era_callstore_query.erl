@@ -31,7 +31,7 @@ first([Group | Groups], What, Key, Otherwise) ->
 
 %% @doc One page of live calls.
 -spec calls(Filter :: map(), Limit :: pos_integer(), Cursor :: binary() | start) ->
-    {ok, page()} | {error, no_active | bad_cursor | term()}.
+    page() | {error, no_active | bad_cursor | term()}.
 calls(Filter, Limit, Cursor) ->
     case cursor(Cursor) of
         {ok, start} -> calls_of(groups(Filter), start, Filter, Limit, []);
@@ -40,7 +40,7 @@ calls(Filter, Limit, Cursor) ->
     end.
 
 calls_of([], _Within, _Filter, _Limit, Items) ->
-    {ok, #{items => lists:append(lists:reverse(Items)), cursor => done}};
+    #{items => lists:append(lists:reverse(Items)), cursor => done};
 calls_of([Group | Groups], Within, Filter, Limit, Items) ->
     case ask(Group, calls, [maps:remove(group, Filter), Limit, Within]) of
         {ok, {error, _} = Error} ->
@@ -48,9 +48,9 @@ calls_of([Group | Groups], Within, Filter, Limit, Items) ->
         {ok, {Found, done}} when length(Found) < Limit ->
             calls_of(Groups, start, Filter, Limit - length(Found), [Found | Items]);
         {ok, {Found, done}} ->
-            {ok, #{items => lists:append(lists:reverse([Found | Items])), cursor => next_group(Groups)}};
+            #{items => lists:append(lists:reverse([Found | Items])), cursor => next_group(Groups)};
         {ok, {Found, Next}} ->
-            {ok, #{items => lists:append(lists:reverse([Found | Items])), cursor => written({Group, Next})}};
+            #{items => lists:append(lists:reverse([Found | Items])), cursor => written({Group, Next})};
         {error, _} = Error ->
             Error
     end.
@@ -59,22 +59,33 @@ next_group([]) -> done;
 next_group([Group | _]) -> written({Group, start}).
 
 %% @doc How many live calls match, over all groups.
--spec count(Filter :: map()) -> {ok, non_neg_integer()} | {error, term()}.
-count(Filter) -> sum(groups(Filter), count, [maps:remove(group, Filter)], 0, fun(A, B) -> A + B end).
+-spec count(Filter :: map()) -> non_neg_integer() | {error, term()}.
+count(Filter) ->
+    case all(groups(Filter), count, [maps:remove(group, Filter)], []) of
+        {ok, Counts} -> total(Counts, 0);
+        {error, _} = Error -> Error
+    end.
+
+total([], Total) -> Total;
+total([Count | Counts], Total) when is_integer(Count), Count >= 0 -> total(Counts, Total + Count).
 
 %% @doc Live calls by state, for a domain and those one level below.
--spec counts(Domain :: binary()) -> {ok, #{binary() => #{binary() => non_neg_integer()}}} | {error, term()}.
+-spec counts(Domain :: binary()) -> #{binary() => #{binary() => non_neg_integer()}} | {error, term()}.
 counts(Domain) ->
-    Add = fun(A, B) -> A + B end,
-    Merge = fun(A, B) -> maps:merge_with(fun(_, X, Y) -> maps:merge_with(fun(_, M, N) -> Add(M, N) end, X, Y) end, A, B) end,
-    sum(groups(#{}), counts, [Domain], #{}, Merge).
+    Add = fun(_State, A, B) -> A + B end,
+    Merge = fun(_Domain, A, B) -> maps:merge_with(Add, A, B) end,
+    case all(groups(#{}), counts, [Domain], []) of
+        {ok, Answers} -> lists:foldl(fun(Counts, Sum) -> maps:merge_with(Merge, Counts, Sum) end, #{}, Answers);
+        {error, _} = Error -> Error
+    end.
 
-sum([], _What, _Arguments, Sum, _Add) ->
-    {ok, Sum};
-sum([Group | Groups], What, Arguments, Sum, Add) ->
+%% What every group answers.
+all([], _What, _Arguments, Answers) ->
+    {ok, Answers};
+all([Group | Groups], What, Arguments, Answers) ->
     case ask(Group, What, Arguments) of
         {ok, {error, _} = Error} -> Error;
-        {ok, Answer} -> sum(Groups, What, Arguments, Add(Sum, Answer), Add);
+        {ok, Answer} -> all(Groups, What, Arguments, [Answer | Answers]);
         {error, _} = Error -> Error
     end.
 
@@ -87,12 +98,12 @@ digest(Group) ->
 
 %% @doc Who serves a domain.
 -spec owner(Domain :: binary()) ->
-    {ok, #{group := pos_integer(), instance := binary() | none, node := node() | none}} | {error, {not_served, binary()}}.
+    #{group := pos_integer(), instance := binary() | none, node := node() | none} | {error, {not_served, binary()}}.
 owner(Domain) ->
     case era_callstore_router:route(Domain) of
         {ok, Group} ->
             Node = era_callstore_router:active_node(Group),
-            {ok, #{group => Group, node => Node, instance => instance(Group, Node)}};
+            #{group => Group, node => Node, instance => instance(Group, Node)};
         none ->
             {error, {not_served, Domain}}
     end.
@@ -113,7 +124,7 @@ record(Cid) -> [decoded(Json) || Json <- anywhere(era_callstore_collection, of_c
 
 %% @doc One page of an embedded collection, newest first.
 -spec records(era_callstore_collection:collection(), Filter :: map(), Limit :: pos_integer(), Cursor :: binary() | start) ->
-    {ok, page()} | {error, bad_cursor}.
+    page() | {error, bad_cursor}.
 records(Collection, Filter, Limit, Cursor) ->
     case cursor(Cursor) of
         {ok, From} ->
@@ -121,7 +132,7 @@ records(Collection, Filter, Limit, Cursor) ->
                 Collection, wanted(Filter), maps:get(since_ms, Filter, undefined), {Limit, From}
             ]),
             Next = case {More, Found} of {more, [_ | _]} -> written(element(1, lists:last(Found))); _ -> done end,
-            {ok, #{items => [decoded(Json) || {_, Json} <- Found], cursor => Next}};
+            #{items => [decoded(Json) || {_, Json} <- Found], cursor => Next};
         error ->
             {error, bad_cursor}
     end.

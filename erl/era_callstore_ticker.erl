@@ -130,8 +130,6 @@ forwarded(Group, Chunk, State) ->
         {error, _} = Error -> Error
     end.
 
-wake_at(infinity, State) ->
-    State;
 wake_at(At, #state{timer_at = Earlier} = State) when Earlier =< At ->
     State;
 wake_at(At, State) ->

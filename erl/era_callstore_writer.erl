@@ -234,6 +234,7 @@ issue(#state{term = #{epoch := Epoch}, store = Store, node = Node} = State) ->
         Chunk -> commit(gather(add(none, Chunk, ?ISSUE_MAX, byte_size(Chunk), #row{})), State)
     end.
 
+-spec over(term(), #state{}) -> no_return().
 over(Reason, State) ->
     ?LOG_NOTICE(#{what => "the writer ends", term => State#state.term, reason => Reason}),
     era_callstore_router:retract_writer(group(State)),
