@@ -5,4 +5,8 @@
 //! `domain` stands by itself.
 
 pub mod call;
+pub mod domain;
 pub mod event;
+pub mod record;
+pub mod store;
+pub mod watch;

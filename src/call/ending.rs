@@ -270,6 +270,7 @@ impl<'a> Ending<'a> {
 }
 
 #[cfg(test)]
+#[allow(clippy::expect_used)]
 mod tests {
     use super::super::testing::*;
     use super::*;

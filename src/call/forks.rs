@@ -222,6 +222,11 @@ impl<'a> Forks<'a> {
         })
     }
 
+    /// Whether a fork failed with this SIP status code.
+    pub fn failed_with(&self, sipcode: i64) -> bool {
+        (self.forks.iter()).any(|fork| !fork.won && fork.sipcode == Some(sipcode))
+    }
+
     /// The final SIP status code of the last fork that failed. A 487 says that the server gave the fork up, not why the
     /// call failed, so any other code goes before it.
     pub fn last_failure(&self) -> Option<i64> {

@@ -15,7 +15,8 @@ use super::links::Links;
 use super::media::Media;
 use super::recording::Recording;
 use super::routing::Routing;
-use crate::event::{Class, Event, Field, Head, Kind, Value};
+use super::text::Text;
+use crate::event::{Class, Event, Field, Head, Kind};
 
 /// What is known of a call. Borrowed from the events it was folded from.
 #[derive(Clone, Debug)]
@@ -45,7 +46,7 @@ pub struct Call<'a> {
     /// How much of it is known.
     pub completeness: Completeness<'a>,
     /// Who serves it, as callstore packs it.
-    pub owner: Option<&'a [u8]>,
+    pub owner: Option<&'a str>,
     conversed: bool,
 }
 
@@ -114,9 +115,7 @@ impl<'a> Call<'a> {
             Kind::Rescued => Field::Newowner,
             _ => Field::Owner,
         };
-        if let Some(Value::Bytes(owner)) = event.get(field) {
-            self.owner = Some(owner);
-        }
+        self.owner = event.str(field).or(self.owner);
     }
 
     fn settle(&mut self, ending: &Ending<'a>) {
@@ -127,6 +126,11 @@ impl<'a> Call<'a> {
         self.holds.settle(end_ts);
         self.legs.settle(self.forks.speaker());
         self.completeness.settle(self.head.invitets);
+    }
+
+    /// The caller's domain.
+    pub fn domain(&self) -> Option<&'a str> {
+        self.legs.a.domain.and_then(Text::as_str)
     }
 
     /// When the INVITE came, ms since 1970 UTC.
@@ -228,14 +232,11 @@ mod tests {
 
     #[test]
     fn the_owner_is_the_last_that_was_named() {
-        let owner = |after, kind, field, bytes: &'static [u8]| {
-            ev(after, kind).with(field, Value::Bytes(bytes))
-        };
         let call = call([
-            owner(0, Kind::Invite, Field::Owner, b"one"),
-            owner(5, Kind::Owner, Field::Owner, b"two"),
-            owner(9, Kind::Rescued, Field::Newowner, b"three"),
+            ev(0, Kind::Invite).with(Field::Owner, "one"),
+            ev(5, Kind::Owner).with(Field::Owner, "two"),
+            ev(9, Kind::Rescued).with(Field::Newowner, "three"),
         ]);
-        assert_eq!(call.owner, Some(b"three".as_slice()));
+        assert_eq!(call.owner, Some("three"));
     }
 }

@@ -22,14 +22,13 @@ pub enum Text<'a> {
 }
 
 impl<'a> Text<'a> {
-    /// The text of a value; `None` for what is no text (fractions, bytes that are not UTF-8).
+    /// The text of a value; `None` for a fraction.
     pub fn of(value: Value<'a>) -> Option<Self> {
         match value {
             Value::Str(text) | Value::Json(text) => Some(Text::Str(text)),
             Value::Uuid(id) => Some(Text::Uuid(id)),
             Value::Int(number) => Some(Text::Int(number)),
             Value::Bool(truth) => Some(Text::Str(if truth { "true" } else { "false" })),
-            Value::Bytes(bytes) => std::str::from_utf8(bytes).ok().map(Text::Str),
             Value::Float(_) => None,
         }
     }
@@ -95,6 +94,12 @@ impl PartialEq<str> for Text<'_> {
     }
 }
 
+impl PartialEq<&str> for Text<'_> {
+    fn eq(&self, other: &&str) -> bool {
+        *self == Text::Str(other)
+    }
+}
+
 impl Hash for Text<'_> {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.with(|text| text.hash(state));
@@ -120,6 +125,7 @@ impl fmt::Display for Text<'_> {
 }
 
 #[cfg(test)]
+#[allow(clippy::expect_used)]
 mod tests {
     use super::*;
     use crate::event::value::canonical_uuid;
