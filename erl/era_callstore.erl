@@ -53,7 +53,7 @@
 %% @doc Checks settings without putting them in force; what is not named has its default.
 -spec check(config()) -> ok | {error, [problem()]}.
 check(Config) ->
-    case era_callstore_config:check(settings(Config)) of
+    case era_callstore_config:check(settings(check, Config)) of
         {ok, _} -> ok;
         {error, _} = Error -> Error
     end.
@@ -62,7 +62,7 @@ check(Config) ->
 %% Lasts until the application stops: what is to last longer belongs into its environment.
 -spec configure(config()) -> ok | {error, [problem()] | not_running | {nodes, [{node(), term()}]}}.
 configure(Config) ->
-    Changes = maps:from_list(settings(Config)),
+    Changes = maps:from_list(settings(configure, Config)),
     case era_callstore_config:in_force() of
         {ok, #{given := Given}} -> configured(era_callstore_config:check(maps:merge(Given, Changes)));
         {error, _} = Error -> Error
@@ -92,10 +92,10 @@ put(Events) -> put(Events, #{}).
 put(Event, Options) when is_map(Event) ->
     put([Event], Options);
 put(Events, Options) when is_list(Events) ->
-    {Deadline, Core} = put_options([Events, Options], Options),
+    {Deadline, Core} = put_options({put, [Events, Options]}, Options),
     era_callstore_put:events(Events, Core, Deadline);
 put(Events, Options) ->
-    era_callstore_errors:badarg([Events, Options], 1, "a map or a list of maps is wanted").
+    era_callstore_errors:badarg({put, [Events, Options]}, 1, "a map or a list of maps is wanted").
 
 %% @doc Takes events as JSON: one object, an array, or one object a line.
 -spec put_json(iodata()) -> put_result().
@@ -104,18 +104,18 @@ put_json(Json) -> put_json(Json, #{}).
 %% @doc As put/2, from JSON.
 -spec put_json(iodata(), put_options()) -> put_result().
 put_json(Json, Options) ->
-    {Deadline, Core} = put_options([Json, Options], Options),
+    {Deadline, Core} = put_options({put_json, [Json, Options]}, Options),
     Binary =
         try
             iolist_to_binary(Json)
         catch
-            error:badarg -> era_callstore_errors:badarg([Json, Options], 1, "iodata is wanted")
+            error:badarg -> era_callstore_errors:badarg({put_json, [Json, Options]}, 1, "iodata is wanted")
         end,
     era_callstore_put:json(Binary, Core, Deadline).
 
 %% @doc One call: the record's shape as far as it is known, with `state' and `owner'.
 -spec call(key()) -> {ok, map()} | not_found | {error, no_active}.
-call(Key) -> era_callstore_query:first(call, key([Key], Key)).
+call(Key) -> era_callstore_query:first(call, key({call, [Key]}, Key)).
 
 %% @doc The first page of live calls that match.
 -spec calls(filter()) -> page() | {error, term()}.
@@ -124,48 +124,48 @@ calls(Filter) -> calls(Filter, #{}).
 %% @doc One page of live calls that match; the keys of the filter are joined by and.
 -spec calls(filter(), page_options()) -> page() | {error, term()}.
 calls(Filter, Page) ->
-    {Limit, Cursor} = page([Filter, Page], Page),
-    era_callstore_query:calls(era_callstore_filter:live([Filter, Page], Filter), Limit, Cursor).
+    {Limit, Cursor} = page({calls, [Filter, Page]}, Page),
+    era_callstore_query:calls(era_callstore_filter:live({calls, [Filter, Page]}, Filter), Limit, Cursor).
 
 %% @doc How many live calls match.
 -spec count(filter()) -> non_neg_integer() | {error, term()}.
-count(Filter) -> era_callstore_query:count(era_callstore_filter:live([Filter], Filter)).
+count(Filter) -> era_callstore_query:count(era_callstore_filter:live({count, [Filter]}, Filter)).
 
 %% @doc Live calls by state of a domain, and of each subtree one level below it.
 -spec counts(Domain :: binary()) -> #{binary() => #{binary() => non_neg_integer()}} | {error, term()}.
 counts(Domain) when is_binary(Domain) -> era_callstore_query:counts(Domain);
-counts(Domain) -> era_callstore_errors:badarg([Domain], 1, "the name of a domain, a binary, is wanted").
+counts(Domain) -> era_callstore_errors:badarg({counts, [Domain]}, 1, "the name of a domain, a binary, is wanted").
 
 %% @doc What is known of a call and why, a line per event.
 -spec explain(key()) -> {ok, [binary()]} | not_found | {error, no_active}.
-explain(Key) -> era_callstore_query:first(explain, key([Key], Key)).
+explain(Key) -> era_callstore_query:first(explain, key({explain, [Key]}, Key)).
 
 %% @doc All revisions of a call's record that the sink `collection' keeps, newest first.
 -spec record(Cid :: binary()) -> [map()].
 record(Cid) when is_binary(Cid) -> era_callstore_query:record(Cid);
-record(Cid) -> era_callstore_errors:badarg([Cid], 1, "the cid of a call, a binary, is wanted").
+record(Cid) -> era_callstore_errors:badarg({record, [Cid]}, 1, "the cid of a call, a binary, is wanted").
 
 %% @doc One page of the records that the sink `collection' keeps, all revisions, newest first. Keys of the filter:
 %% domain, subtree, since_ms.
 -spec records(filter(), page_options()) -> page() | {error, bad_cursor}.
 records(Filter, Page) ->
-    {Limit, Cursor} = page([Filter, Page], Page),
-    era_callstore_query:records(record, era_callstore_filter:kept([Filter, Page], 1, Filter), Limit, Cursor).
+    {Limit, Cursor} = page({records, [Filter, Page]}, Page),
+    era_callstore_query:records(record, era_callstore_filter:kept({records, [Filter, Page]}, 1, Filter), Limit, Cursor).
 
 %% @doc One page of the rows of an embedded collection, such as `cdr/COPM3_dialogs', newest first.
 -spec collection(Name :: binary(), filter(), page_options()) -> page() | {error, bad_cursor}.
 collection(Name, Filter, Page) when is_binary(Name) ->
-    Arguments = [Name, Filter, Page],
-    {Limit, Cursor} = page(Arguments, Page),
-    era_callstore_query:records(Name, era_callstore_filter:kept(Arguments, 2, Filter), Limit, Cursor);
+    Called = {collection, [Name, Filter, Page]},
+    {Limit, Cursor} = page(Called, Page),
+    era_callstore_query:records(Name, era_callstore_filter:kept(Called, 2, Filter), Limit, Cursor);
 collection(Name, Filter, Page) ->
-    era_callstore_errors:badarg([Name, Filter, Page], 1, "the name of a collection, a binary, is wanted").
+    era_callstore_errors:badarg({collection, [Name, Filter, Page]}, 1, "the name of a collection, a binary, is wanted").
 
 %% @doc Who serves a domain; the node is `none' while no instance is active.
 -spec owner(Domain :: binary()) ->
     #{group := pos_integer(), instance := binary() | none, node := node() | none} | {error, {not_served, binary()}}.
 owner(Domain) when is_binary(Domain) -> era_callstore_query:owner(Domain);
-owner(Domain) -> era_callstore_errors:badarg([Domain], 1, "the name of a domain, a binary, is wanted").
+owner(Domain) -> era_callstore_errors:badarg({owner, [Domain]}, 1, "the name of a domain, a binary, is wanted").
 
 %% @doc What runs and how it is.
 -spec status() -> era_callstore_status:status().
@@ -174,7 +174,7 @@ status() -> era_callstore_status:status().
 %% @doc The digest of every copy of a group: equal on equal copies.
 -spec digest(Group :: pos_integer()) -> #{node() => binary()}.
 digest(Group) when is_integer(Group) -> era_callstore_query:digest(Group);
-digest(Group) -> era_callstore_errors:badarg([Group], 1, "the number of a group is wanted").
+digest(Group) -> era_callstore_errors:badarg({digest, [Group]}, 1, "the number of a group is wanted").
 
 %% @doc The active instance of a group gives its activity to the next one.
 -spec handover(Group :: pos_integer()) -> ok | {error, no_active | no_other | not_active}.
@@ -184,7 +184,7 @@ handover(Group) when is_integer(Group) ->
         Node -> erpc:call(Node, era_callstore_group, handover, [Group])
     end;
 handover(Group) ->
-    era_callstore_errors:badarg([Group], 1, "the number of a group is wanted").
+    era_callstore_errors:badarg({handover, [Group]}, 1, "the number of a group is wanted").
 
 %% @doc Counters and sizes of this node in Prometheus' text format.
 -spec metrics() -> iolist().
@@ -196,48 +196,48 @@ i() -> io:put_chars(era_callstore_status:table(era_callstore_status:status())).
 
 %% --- arguments
 
-settings(Config) when is_map(Config) -> maps:to_list(Config);
-settings(Config) ->
+settings(_Function, Config) when is_map(Config) -> maps:to_list(Config);
+settings(Function, Config) ->
     case is_list(Config) andalso lists:all(fun(Item) -> is_tuple(Item) andalso tuple_size(Item) =:= 2 end, Config) of
         true -> Config;
-        false -> era_callstore_errors:badarg([Config], 1, "a map or a list of {Key, Value} is wanted")
+        false -> era_callstore_errors:badarg({Function, [Config]}, 1, "a map or a list of {Key, Value} is wanted")
     end.
 
-put_options(Arguments, Options) when is_map(Options) ->
+put_options(Called, Options) when is_map(Options) ->
     Deadline = erlang:monotonic_time(millisecond) + maps:get(timeout, Options, ?TIMEOUT_MS),
-    {Deadline, maps:fold(fun(K, V, Core) -> put_option(K, V, Core, Arguments) end, #{}, Options)};
-put_options(Arguments, _Options) ->
-    era_callstore_errors:badarg(Arguments, 2, "a map of options is wanted").
+    {Deadline, maps:fold(fun(K, V, Core) -> put_option(K, V, Core, Called) end, #{}, Options)};
+put_options(Called, _Options) ->
+    era_callstore_errors:badarg(Called, 2, "a map of options is wanted").
 
-put_option(timeout, Ms, Core, _Arguments) when is_integer(Ms), Ms > 0 ->
+put_option(timeout, Ms, Core, _Called) when is_integer(Ms), Ms > 0 ->
     Core;
-put_option(producer, Producer, Core, _Arguments) when is_binary(Producer) ->
+put_option(producer, Producer, Core, _Called) when is_binary(Producer) ->
     Core#{producer => Producer};
-put_option(owner, Owner, Core, Arguments) ->
+put_option(owner, Owner, Core, Called) ->
     case era_callstore_owner:to_binary(Owner) of
         {ok, Binary} -> Core#{owner => Binary};
-        error -> era_callstore_errors:badarg(Arguments, 2, "owner: a pid, {Name, Node}, a node or {external, Binary} is wanted")
+        error -> era_callstore_errors:badarg(Called, 2, "owner: a pid, {Name, Node}, a node or {external, Binary} is wanted")
     end;
-put_option(Key, _Value, _Core, Arguments) ->
+put_option(Key, _Value, _Core, Called) ->
     Text = "~tp: wanted are timeout (ms, above 0), owner and producer (a binary)",
-    era_callstore_errors:badarg(Arguments, 2, io_lib:format(Text, [Key])).
+    era_callstore_errors:badarg(Called, 2, io_lib:format(Text, [Key])).
 
-key(_Arguments, {Kind, Value} = Key) when
+key(_Called, {Kind, Value} = Key) when
     is_binary(Value), (Kind =:= cid orelse Kind =:= dialogid orelse Kind =:= callid orelse Kind =:= connectionid)
 ->
     Key;
-key(Arguments, _Key) ->
-    era_callstore_errors:badarg(Arguments, 1, "{cid | dialogid | callid | connectionid, Binary} is wanted").
+key(Called, _Key) ->
+    era_callstore_errors:badarg(Called, 1, "{cid | dialogid | callid | connectionid, Binary} is wanted").
 
 %% The page is the last argument.
-page(Arguments, Page) when is_map(Page) ->
+page(Called, Page) when is_map(Page) ->
     Wrong = maps:filter(fun(Key, Value) -> not page_option(Key, Value) end, Page),
     case map_size(Wrong) of
         0 -> {maps:get(limit, Page, ?LIMIT), maps:get(cursor, Page, start)};
-        _ -> era_callstore_errors:badarg(Arguments, length(Arguments), "wanted are limit (1 to 1000) and cursor (a binary)")
+        _ -> era_callstore_errors:badarg(Called, length(element(2, Called)), "wanted are limit (1 to 1000) and cursor (a binary)")
     end;
-page(Arguments, _Page) ->
-    era_callstore_errors:badarg(Arguments, length(Arguments), "a map with limit and cursor is wanted").
+page(Called, _Page) ->
+    era_callstore_errors:badarg(Called, length(element(2, Called)), "a map with limit and cursor is wanted").
 
 page_option(limit, Limit) -> is_integer(Limit) andalso Limit > 0 andalso Limit =< ?MAX_LIMIT;
 page_option(cursor, Cursor) -> is_binary(Cursor);

@@ -6,12 +6,21 @@
 -module(era_callstore_errors).
 
 -export([badarg/3, format_error/2, text/1]).
+-export_type([call/0]).
 
-%% @doc Raises badarg for a caller's mistake in argument number Place of the function whose arguments these are.
--spec badarg(Arguments :: [term()], Place :: pos_integer(), Text :: iodata()) -> no_return().
-badarg(Arguments, Place, Text) ->
+%% A function of era_callstore with the arguments it was called with.
+-type call() :: {Function :: atom(), Arguments :: [term()]}.
+
+%% @doc Raises badarg for a caller's mistake in argument number Place, as if era_callstore's function itself did.
+-spec badarg(call(), Place :: pos_integer(), Text :: iodata()) -> no_return().
+badarg({Function, Arguments}, Place, Text) ->
     Info = #{module => ?MODULE, cause => #{Place => unicode:characters_to_binary(Text)}},
-    erlang:error(badarg, Arguments, [{error_info, Info}]).
+    {current_stacktrace, Stack} = erlang:process_info(self(), current_stacktrace),
+    Callers = lists:dropwhile(fun({Module, _, _, _}) -> inside(Module) end, Stack),
+    erlang:raise(error, badarg, [{era_callstore, Function, Arguments, [{error_info, Info}]} | Callers]).
+
+inside(erlang) -> true;
+inside(Module) -> Module =:= ?MODULE orelse Module =:= era_callstore orelse Module =:= era_callstore_filter.
 
 %% @doc What the runtime asks for when it prints an error with `error_info'.
 -spec format_error(term(), erlang:stacktrace()) -> #{pos_integer() | general | reason => unicode:chardata()}.

@@ -8,25 +8,25 @@
 -export([live/2, kept/3]).
 
 %% @doc A filter of live calls, the first of the arguments.
--spec live(Arguments :: [term()], era_callstore:filter() | term()) -> map().
-live(Arguments, Filter) -> checked(Arguments, 1, Filter, fun live/1).
+-spec live(era_callstore_errors:call(), era_callstore:filter() | term()) -> map().
+live(Call, Filter) -> checked(Call, 1, Filter, fun live/1).
 
 %% @doc A filter of what the sink `collection' keeps, argument number Place.
--spec kept(Arguments :: [term()], Place :: pos_integer(), era_callstore:filter() | term()) -> map().
-kept(Arguments, Place, Filter) -> checked(Arguments, Place, Filter, fun kept/1).
+-spec kept(era_callstore_errors:call(), Place :: pos_integer(), era_callstore:filter() | term()) -> map().
+kept(Call, Place, Filter) -> checked(Call, Place, Filter, fun kept/1).
 
-checked(Arguments, Place, Filter, Check) when is_map(Filter) ->
+checked(Call, Place, Filter, Check) when is_map(Filter) ->
     maps:map(
         fun(Key, Value) ->
             case Check({Key, Value}) of
                 {ok, Checked} -> Checked;
-                {wanted, Text} -> era_callstore_errors:badarg(Arguments, Place, io_lib:format("~tp: ~ts", [Key, Text]))
+                {wanted, Text} -> era_callstore_errors:badarg(Call, Place, io_lib:format("~tp: ~ts", [Key, Text]))
             end
         end,
         Filter
     );
-checked(Arguments, Place, _Filter, _Check) ->
-    era_callstore_errors:badarg(Arguments, Place, "a map is wanted").
+checked(Call, Place, _Filter, _Check) ->
+    era_callstore_errors:badarg(Call, Place, "a map is wanted").
 
 live({Key, Value}) when Key =:= user; Key =:= number; Key =:= binding -> text(Value);
 live({state, Value}) ->
