@@ -10,6 +10,8 @@
 //!          │ strings: count, bytes │ … │ events: count, bytes │ …
 //! ```
 //!
+//! The bits of `flags` say which parts of the head are there, and (bit 4) that the group holds all that its call has.
+//!
 //! A chunk is bounded: [`MAX_EVENTS`] and [`MAX_BYTES`]. A reader accepts its own version and the one before it.
 
 use super::bytes::Reader;
@@ -30,10 +32,19 @@ const HEADER: usize = 17;
 
 /// Writes sets as one chunk.
 pub fn write<'s>(sets: impl IntoIterator<Item = &'s EventSet>) -> Vec<u8> {
+    write_sets(sets, false)
+}
+
+/// Writes sets as one chunk and says of each that it holds all that its call has.
+pub fn write_complete<'s>(sets: impl IntoIterator<Item = &'s EventSet>) -> Vec<u8> {
+    write_sets(sets, true)
+}
+
+fn write_sets<'s>(sets: impl IntoIterator<Item = &'s EventSet>, complete: bool) -> Vec<u8> {
     let mut out = vec![0; HEADER];
     let (mut groups, mut events) = (0u32, 0u32);
     for set in sets {
-        set.write(&mut out);
+        set.write(complete, &mut out);
         groups += 1;
         events += set.len() as u32;
     }

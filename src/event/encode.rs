@@ -94,8 +94,9 @@ impl<'c, R: Route> Encoder<'c, R> {
 
     /// Adds all events of a JSON text.
     pub fn push_json(&mut self, text: &[u8]) {
+        let mut input = Input::default();
         for object in json::objects(text) {
-            let mut input = Input::default();
+            input.clear();
             match object.and_then(|object| json::read(object, &mut input)) {
                 Ok(()) => self.push(Ok(&input)),
                 Err(reason) => self.push(Err(reason)),

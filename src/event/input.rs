@@ -119,7 +119,7 @@ pub struct Common<'a> {
     /// The producers' names for types.
     pub aliases: Option<&'a HashMap<String, String>>,
     /// Who serves the dialogs, as callstore packs it.
-    pub owner: Option<&'a [u8]>,
+    pub owner: Option<&'a str>,
     /// Who put the events.
     pub producer: Option<&'a str>,
 }
@@ -205,7 +205,7 @@ impl<'a> Input<'a> {
         let own = self.domain.as_ref().and_then(Given::value);
         let domain = own.and_then(as_str).or_else(|| serving_domain(&fields));
         if let Some(owner) = common.owner {
-            fields.push((Name::Known(Field::Owner), Value::Bytes(owner)));
+            fields.push((Name::Known(Field::Owner), Value::Str(owner)));
         }
         let id = match draft.eventid {
             Some(id) => id,
@@ -255,10 +255,7 @@ impl<'a> Given<'a> {
             Given::Float(number) => Some(Value::Float(*number)),
             Given::Json(text) => Some(Value::Json(text)),
             Given::Text(text) if is_absent(text.as_bytes()) => None,
-            Given::Text(text) => Some(match canonical_uuid(text.as_bytes()) {
-                Some(id) => Value::Uuid(id),
-                None => Value::Str(text),
-            }),
+            Given::Text(text) => Some(Value::Str(text)),
         }
     }
 }
@@ -303,7 +300,7 @@ impl<'s> Draft<'s> {
                 if name == Name::Known(Field::Dialogid) && as_str(value).is_none() {
                     return Err(bad());
                 }
-                fields.push((name, value));
+                fields.push((name, packed(name, value)));
             }
         }
         Ok(())
@@ -335,6 +332,19 @@ impl<'s> Draft<'s> {
     }
 }
 
+/// Identities of rules and calls are mostly uuids, which take less room as such.
+fn packed<'s>(name: Name<'s>, value: Value<'s>) -> Value<'s> {
+    use Field::*;
+    let (Name::Known(field), Value::Str(text)) = (name, value) else {
+        return value;
+    };
+    match field {
+        Ruleid | Recruleid | Arulerec | Brulerec | Featurecodeid | ReferredCid | ReplacesCid
+        | ReferringCid => canonical_uuid(text.as_bytes()).map_or(value, Value::Uuid),
+        _ => value,
+    }
+}
+
 fn as_str(value: Value<'_>) -> Option<&str> {
     match value {
         Value::Str(text) => Some(text),
@@ -344,7 +354,6 @@ fn as_str(value: Value<'_>) -> Option<&str> {
 
 fn as_uuid(value: Value<'_>) -> Option<EventId> {
     match value {
-        Value::Uuid(id) => Some(id),
         Value::Str(text) => lenient_uuid(text.as_bytes()),
         _ => None,
     }

@@ -4,8 +4,11 @@
 //! behind it where its end is known (the next line).
 
 use std::borrow::Cow;
+use std::fmt::Formatter;
 
-use serde::de::{Deserializer, MapAccess, Visitor};
+use serde::Deserialize;
+use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
+use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::input::{Given, Input, MAX_DEPTH, Reject};
@@ -66,6 +69,11 @@ fn tail<'a>(
 fn lines<'a>(text: &'a [u8], mut rest: &'a [u8]) -> Vec<Result<&'a [u8], Reject>> {
     let mut found = Vec::new();
     while !rest.is_empty() {
+        if let Some((line, behind)) = whole_line(rest) {
+            found.push(Ok(line));
+            rest = trim(behind);
+            continue;
+        }
         let mut stream = serde_json::Deserializer::from_slice(rest).into_iter::<&RawValue>();
         let next = match stream.next() {
             Some(Ok(value)) => {
@@ -84,11 +92,25 @@ fn lines<'a>(text: &'a [u8], mut rest: &'a [u8]) -> Vec<Result<&'a [u8], Reject>
     found
 }
 
+/// The first line where it looks like one whole object; whether it is one, its reader finds out.
+fn whole_line(text: &[u8]) -> Option<(&[u8], &[u8])> {
+    let end = memchr::memchr(b'\n', text).unwrap_or(text.len());
+    let (line, behind) = text.split_at_checked(end)?;
+    let line = line.trim_ascii_end();
+    let whole = line.starts_with(b"{\"") && line.ends_with(b"}}") && !contains_two(line);
+    whole.then_some((line, behind))
+}
+
+/// Whether two objects may stand on one line.
+fn contains_two(line: &[u8]) -> bool {
+    memchr::memmem::find(line, b"}{").is_some() || memchr::memmem::find(line, b"} {").is_some()
+}
+
 fn trim(text: &[u8]) -> &[u8] {
     text.trim_ascii_start()
 }
 
-/// Reads one object into an input that has been cleared.
+/// Reads one object into an input that has been cleared, in one pass.
 ///
 /// # Errors
 /// The text is no event.
@@ -96,29 +118,127 @@ pub fn read<'a>(object: &'a [u8], input: &mut Input<'a>) -> Result<(), Reject> {
     if object.trim_ascii_start().first() != Some(&b'{') {
         return Err(Reject::NotAnObject);
     }
-    let mut failed = Ok(());
-    let mut has_data = false;
-    visit(object, |key, raw| {
-        if key != "data" {
-            input.envelope(&key, given(raw)?);
-            return Ok(());
-        }
-        has_data = true;
-        if !raw.starts_with('{') {
-            return Err(Reject::NoData);
-        }
-        visit(raw.as_bytes(), |key, raw| {
-            let given = given(raw).map_err(|reason| named(reason, &key))?;
-            input.field(key, given)
-        })
-    })
-    .unwrap_or_else(|reason| failed = Err(reason));
-    failed?;
-    if has_data {
-        Ok(())
-    } else {
-        Err(Reject::NoData)
+    let mut envelope = Envelope {
+        input,
+        has_data: false,
+        failed: None,
+    };
+    let mut reader = serde_json::Deserializer::from_slice(object);
+    let read = (&mut reader).deserialize_map(&mut envelope);
+    let (has_data, failed) = (envelope.has_data, envelope.failed);
+    match (failed, read) {
+        (Some(reason), _) => Err(reason),
+        (None, Err(error)) => Err(Reject::Json(error.column())),
+        (None, Ok(())) if !has_data => Err(Reject::NoData),
+        (None, Ok(())) => Ok(()),
     }
+}
+
+/// Reads the envelope and, inside it, `data`.
+struct Envelope<'i, 'a> {
+    input: &'i mut Input<'a>,
+    has_data: bool,
+    failed: Option<Reject>,
+}
+
+impl<'de> Visitor<'de> for &mut Envelope<'_, 'de> {
+    type Value = ();
+
+    fn expecting(&self, out: &mut Formatter<'_>) -> std::fmt::Result {
+        out.write_str("an event")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        while let Some(Key(key)) = map.next_key()? {
+            if key == "data" {
+                let (has_data, failed) = (&mut self.has_data, &mut self.failed);
+                map.next_value_seed(Data {
+                    input: self.input,
+                    has_data,
+                    failed,
+                })?;
+                continue;
+            }
+            let Found(given) = map.next_value()?;
+            match given {
+                Ok(given) => self.input.envelope(&key, given),
+                Err(reason) => return stop(&mut self.failed, named(reason, &key)),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Reads the fields of an event.
+struct Data<'i, 'a> {
+    input: &'i mut Input<'a>,
+    has_data: &'i mut bool,
+    failed: &'i mut Option<Reject>,
+}
+
+impl<'de> DeserializeSeed<'de> for Data<'_, 'de> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, reader: D) -> Result<(), D::Error> {
+        reader.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Data<'_, 'de> {
+    type Value = ();
+
+    fn expecting(&self, out: &mut Formatter<'_>) -> std::fmt::Result {
+        out.write_str("the fields of an event")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        *self.has_data = true;
+        while let Some(Key(key)) = map.next_key()? {
+            let Found(given) = map.next_value()?;
+            let added = match given {
+                Ok(given) => self.input.field(key, given),
+                Err(reason) => Err(named(reason, &key)),
+            };
+            if let Err(reason) = added {
+                return stop(self.failed, reason);
+            }
+        }
+        Ok(())
+    }
+
+    fn visit_unit<E: serde::de::Error>(self) -> Result<(), E> {
+        stop(self.failed, Reject::NoData)
+    }
+
+    fn visit_bool<E: serde::de::Error>(self, _: bool) -> Result<(), E> {
+        stop(self.failed, Reject::NoData)
+    }
+
+    fn visit_i64<E: serde::de::Error>(self, _: i64) -> Result<(), E> {
+        stop(self.failed, Reject::NoData)
+    }
+
+    fn visit_u64<E: serde::de::Error>(self, _: u64) -> Result<(), E> {
+        stop(self.failed, Reject::NoData)
+    }
+
+    fn visit_f64<E: serde::de::Error>(self, _: f64) -> Result<(), E> {
+        stop(self.failed, Reject::NoData)
+    }
+
+    fn visit_str<E: serde::de::Error>(self, _: &str) -> Result<(), E> {
+        stop(self.failed, Reject::NoData)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, _: A) -> Result<(), A::Error> {
+        stop(self.failed, Reject::NoData)
+    }
+}
+
+/// Ends the reading with a reason of our own.
+fn stop<E: serde::de::Error>(failed: &mut Option<Reject>, reason: Reject) -> Result<(), E> {
+    *failed = Some(reason);
+    Err(E::custom("rejected"))
 }
 
 fn named(reason: Reject, key: &str) -> Reject {
@@ -130,44 +250,15 @@ fn named(reason: Reject, key: &str) -> Reject {
     }
 }
 
-/// Calls `each` with every key and the text of its value.
-fn visit<'a>(
-    object: &'a [u8],
-    each: impl FnMut(Cow<'a, str>, &'a str) -> Result<(), Reject>,
-) -> Result<(), Reject> {
-    struct Keys<F>(F, Result<(), Reject>);
-    impl<'de, F: FnMut(Cow<'de, str>, &'de str) -> Result<(), Reject>> Visitor<'de> for &mut Keys<F> {
-        type Value = ();
-        fn expecting(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-            out.write_str("an object")
-        }
-        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-            while let Some(Key(key)) = map.next_key()? {
-                let value: &'de RawValue = map.next_value()?;
-                if let Err(reason) = (self.0)(key, value.get()) {
-                    self.1 = Err(reason);
-                    return Err(serde::de::Error::custom("rejected"));
-                }
-            }
-            Ok(())
-        }
-    }
-    let mut keys = Keys(each, Ok(()));
-    let mut reader = serde_json::Deserializer::from_slice(object);
-    let read = (&mut reader).deserialize_map(&mut keys);
-    keys.1?;
-    read.map_err(|error| Reject::Json(error.column()))
-}
-
 /// A key, borrowed where it holds no escapes.
 struct Key<'a>(Cow<'a, str>);
 
-impl<'de> serde::Deserialize<'de> for Key<'de> {
+impl<'de> Deserialize<'de> for Key<'de> {
     fn deserialize<D: Deserializer<'de>>(reader: D) -> Result<Self, D::Error> {
         struct Text;
         impl<'de> Visitor<'de> for Text {
             type Value = Key<'de>;
-            fn expecting(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            fn expecting(&self, out: &mut Formatter<'_>) -> std::fmt::Result {
                 out.write_str("a text")
             }
             fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Key<'de>, E> {
@@ -181,65 +272,78 @@ impl<'de> serde::Deserialize<'de> for Key<'de> {
     }
 }
 
-/// The value that a piece of JSON stands for.
-fn given(raw: &str) -> Result<Given<'_>, Reject> {
-    let bad = || Reject::BadField(String::new());
-    match raw.as_bytes() {
-        [b'"', inner @ .., b'"'] if !inner.contains(&b'\\') => Ok(Given::Text(Cow::Borrowed(
-            raw.get(1..raw.len() - 1).unwrap_or_default(),
-        ))),
-        [b'"', ..] => serde_json::from_str(raw)
-            .map(|text: String| Given::Text(Cow::Owned(text)))
-            .map_err(|_| bad()),
-        b"true" => Ok(Given::Bool(true)),
-        b"false" => Ok(Given::Bool(false)),
-        b"null" => Ok(Given::Null),
-        [b'{' | b'[', ..] if depth(raw) > MAX_DEPTH => Err(Reject::TooDeep(String::new())),
-        [b'{' | b'[', ..] => Ok(Given::Json(compact(raw))),
-        _ => match raw.parse() {
-            Ok(number) => Ok(Given::Int(number)),
-            Err(_) => raw.parse().map(Given::Float).map_err(|_| bad()),
-        },
+/// A value, or why it cannot be one.
+struct Found<'a>(Result<Given<'a>, Reject>);
+
+impl<'de> Deserialize<'de> for Found<'de> {
+    fn deserialize<D: Deserializer<'de>>(reader: D) -> Result<Self, D::Error> {
+        reader.deserialize_any(AnyValue)
     }
 }
 
-/// How deep lists and objects lie in one another.
-fn depth(json: &str) -> usize {
-    let (mut depth, mut deepest) = (0usize, 0usize);
-    let (mut in_text, mut escaped) = (false, false);
-    for byte in json.bytes() {
-        match byte {
-            _ if escaped => escaped = false,
-            b'\\' if in_text => escaped = true,
-            b'"' => in_text = !in_text,
-            b'{' | b'[' if !in_text => {
-                depth += 1;
-                deepest = deepest.max(depth);
-            }
-            b'}' | b']' if !in_text => depth = depth.saturating_sub(1),
-            _ => {}
-        }
+struct AnyValue;
+
+impl<'de> Visitor<'de> for AnyValue {
+    type Value = Found<'de>;
+
+    fn expecting(&self, out: &mut Formatter<'_>) -> std::fmt::Result {
+        out.write_str("a value")
     }
-    deepest
+
+    fn visit_unit<E>(self) -> Result<Found<'de>, E> {
+        Ok(Found(Ok(Given::Null)))
+    }
+
+    fn visit_bool<E>(self, truth: bool) -> Result<Found<'de>, E> {
+        Ok(Found(Ok(Given::Bool(truth))))
+    }
+
+    fn visit_i64<E>(self, number: i64) -> Result<Found<'de>, E> {
+        Ok(Found(Ok(Given::Int(number))))
+    }
+
+    fn visit_u64<E>(self, number: u64) -> Result<Found<'de>, E> {
+        let given = i64::try_from(number).map_or(Given::Float(number as f64), Given::Int);
+        Ok(Found(Ok(given)))
+    }
+
+    fn visit_f64<E>(self, number: f64) -> Result<Found<'de>, E> {
+        Ok(Found(Ok(Given::Float(number))))
+    }
+
+    fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Found<'de>, E> {
+        Ok(Found(Ok(Given::Text(Cow::Borrowed(text)))))
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Found<'de>, E> {
+        Ok(Found(Ok(Given::Text(Cow::Owned(text.to_owned())))))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Found<'de>, A::Error> {
+        nested(SeqAccessDeserializer::new(seq))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Found<'de>, A::Error> {
+        nested(MapAccessDeserializer::new(map))
+    }
 }
 
-/// JSON without white space between its parts, so that equal values have equal text.
-fn compact(json: &str) -> Cow<'_, str> {
-    let (mut in_text, mut escaped) = (false, false);
-    let mut keep = |byte: char| {
-        let was_text = in_text;
-        match byte {
-            _ if escaped => escaped = false,
-            '\\' if in_text => escaped = true,
-            '"' => in_text = !in_text,
-            _ => {}
-        }
-        was_text || !byte.is_ascii_whitespace()
-    };
-    if json.bytes().any(|byte| byte.is_ascii_whitespace()) {
-        Cow::Owned(json.chars().filter(|&char| keep(char)).collect())
-    } else {
-        Cow::Borrowed(json)
+/// A list or an object, as compact JSON.
+fn nested<'de, D: Deserializer<'de>>(reader: D) -> Result<Found<'de>, D::Error> {
+    let value = serde_json::Value::deserialize(reader)?;
+    if depth(&value) > MAX_DEPTH {
+        return Ok(Found(Err(Reject::TooDeep(String::new()))));
+    }
+    Ok(Found(Ok(Given::Json(Cow::Owned(value.to_string())))))
+}
+
+/// How deep lists and objects lie in one another; the reader has bounded it.
+fn depth(value: &serde_json::Value) -> usize {
+    use serde_json::Value;
+    match value {
+        Value::Array(items) => 1 + items.iter().map(depth).max().unwrap_or(0),
+        Value::Object(fields) => 1 + fields.values().map(depth).max().unwrap_or(0),
+        _ => 0,
     }
 }
 

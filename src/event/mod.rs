@@ -11,9 +11,11 @@ pub mod input;
 pub mod json;
 pub mod kind;
 pub mod set;
+pub mod texts;
 pub mod value;
 
-mod head;
+pub(crate) mod head;
+mod raw;
 mod view;
 
 pub use field::Field;

@@ -17,8 +17,6 @@ pub enum Value<'a> {
     Bool(bool),
     /// A uuid that was written in its canonical form (36 characters, lower case).
     Uuid([u8; 16]),
-    /// Bytes that are no text, such as the owner of a dialog.
-    Bytes(&'a [u8]),
     /// A list or an object, as compact JSON text.
     Json(&'a str),
 }
@@ -32,7 +30,6 @@ impl<'a> Value<'a> {
             Value::Float(number) => Cow::Owned(number.to_string()),
             Value::Bool(truth) => Cow::Borrowed(if truth { "true" } else { "false" }),
             Value::Uuid(id) => Cow::Owned(uuid::Uuid::from_bytes(id).hyphenated().to_string()),
-            Value::Bytes(bytes) => String::from_utf8_lossy(bytes),
         }
     }
 

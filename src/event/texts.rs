@@ -1,0 +1,347 @@
+//! The texts of a call's events, each once, numbered in order of appearance.
+//!
+//! ```text
+//! in a chunk   count varint │ length varint … │ total varint │ bytes, one text behind the other, UTF-8
+//! ```
+//!
+//! In RAM the same bytes with the ends of the texts beside them: two bytes a text while the set is small.
+
+use hashbrown::HashTable;
+use smallvec::SmallVec;
+
+use super::Corrupt;
+use super::bytes::{Reader, put_varint};
+
+/// From how many texts on they are searched by hash.
+const SCAN_LIMIT: usize = 96;
+
+/// The texts of one call, in RAM.
+#[derive(Clone, Debug, Default)]
+pub struct Texts {
+    bytes: Vec<u8>,
+    ends: Ends,
+    hashed: Option<Box<HashTable<u32>>>,
+}
+
+#[derive(Clone, Debug)]
+enum Ends {
+    Narrow(Vec<u16>),
+    Wide(Vec<u32>),
+}
+
+impl Default for Ends {
+    fn default() -> Self {
+        Ends::Narrow(Vec::new())
+    }
+}
+
+impl Ends {
+    fn len(&self) -> usize {
+        match self {
+            Ends::Narrow(ends) => ends.len(),
+            Ends::Wide(ends) => ends.len(),
+        }
+    }
+
+    #[inline]
+    fn get(&self, number: usize) -> Option<usize> {
+        match self {
+            Ends::Narrow(ends) => ends.get(number).map(|&end| usize::from(end)),
+            Ends::Wide(ends) => ends.get(number).map(|&end| end as usize),
+        }
+    }
+
+    fn push(&mut self, end: usize) {
+        match self {
+            Ends::Narrow(ends) if end <= usize::from(u16::MAX) => {
+                if ends.len() == ends.capacity() {
+                    ends.reserve_exact(if ends.is_empty() { 24 } else { ends.len() / 3 });
+                }
+                ends.push(end as u16);
+            }
+            Ends::Narrow(ends) => {
+                let mut wide: Vec<u32> = ends.iter().map(|&end| u32::from(end)).collect();
+                wide.push(end as u32);
+                *self = Ends::Wide(wide);
+            }
+            Ends::Wide(ends) => ends.push(end as u32),
+        }
+    }
+
+    fn heap_bytes(&self) -> usize {
+        match self {
+            Ends::Narrow(ends) => ends.capacity() * 2,
+            Ends::Wide(ends) => ends.capacity() * 4,
+        }
+    }
+}
+
+impl Texts {
+    /// Number of texts.
+    pub fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The bytes of a text.
+    #[inline]
+    pub fn bytes(&self, number: usize) -> Option<&[u8]> {
+        let start = match number.checked_sub(1) {
+            Some(before) => self.ends.get(before)?,
+            None => 0,
+        };
+        self.bytes.get(start..self.ends.get(number)?)
+    }
+
+    /// The number of a text.
+    pub fn find(&self, wanted: &[u8]) -> Option<u32> {
+        if let Some(hashed) = &self.hashed {
+            let is = |&number: &u32| self.bytes(number as usize) == Some(wanted);
+            return hashed.find(hash(wanted), is).copied();
+        }
+        match &self.ends {
+            Ends::Narrow(ends) => self.scan(ends.iter().map(|&end| usize::from(end)), wanted),
+            Ends::Wide(ends) => self.scan(ends.iter().map(|&end| end as usize), wanted),
+        }
+    }
+
+    #[inline]
+    fn scan(&self, ends: impl Iterator<Item = usize>, wanted: &[u8]) -> Option<u32> {
+        let mut start = 0;
+        for (number, end) in ends.enumerate() {
+            if end - start == wanted.len() && self.bytes.get(start..end) == Some(wanted) {
+                return Some(number as u32);
+            }
+            start = end;
+        }
+        None
+    }
+
+    /// The number of a text, which is added where it is new.
+    pub fn intern(&mut self, text: &[u8]) -> u32 {
+        if let Some(number) = self.find(text) {
+            return number;
+        }
+        let number = self.len() as u32;
+        grow(&mut self.bytes, text.len());
+        self.bytes.extend_from_slice(text);
+        self.ends.push(self.bytes.len());
+        if let Some(hashed) = &mut self.hashed {
+            let (bytes, ends) = (&self.bytes, &self.ends);
+            hashed.insert_unique(hash(text), number, |&number| {
+                hash(slice(bytes, ends, number))
+            });
+        } else if self.len() > SCAN_LIMIT {
+            self.hash_all();
+        }
+        number
+    }
+
+    fn hash_all(&mut self) {
+        let mut hashed = HashTable::with_capacity(self.len() * 2);
+        let (bytes, ends) = (&self.bytes, &self.ends);
+        for number in 0..self.len() as u32 {
+            let key = hash(slice(bytes, ends, number));
+            hashed.insert_unique(key, number, |&number| hash(slice(bytes, ends, number)));
+        }
+        self.hashed = Some(Box::new(hashed));
+    }
+
+    /// Becomes a copy of the texts of a group.
+    pub fn copy_from(&mut self, group: &GroupTexts<'_>) {
+        self.bytes = group.bytes.as_bytes().to_vec();
+        self.ends = Ends::default();
+        for &end in &group.ends {
+            self.ends.push(end as usize);
+        }
+        self.hashed = None;
+        if self.len() > SCAN_LIMIT {
+            self.hash_all();
+        }
+    }
+
+    /// All texts, checked, for reading.
+    ///
+    /// # Errors
+    /// Bytes that did not come from here.
+    pub fn view(&self) -> Result<TextsView<'_>, Corrupt> {
+        let bytes = std::str::from_utf8(&self.bytes).map_err(|_| Corrupt::Text)?;
+        Ok(TextsView {
+            bytes,
+            ends: &self.ends,
+        })
+    }
+
+    /// Appends the texts to a chunk.
+    pub fn write(&self, out: &mut Vec<u8>) {
+        put_varint(out, self.len() as u64);
+        let mut start = 0;
+        for number in 0..self.len() {
+            let end = self.ends.get(number).unwrap_or(start);
+            put_varint(out, (end - start) as u64);
+            start = end;
+        }
+        put_varint(out, self.bytes.len() as u64);
+        out.extend_from_slice(&self.bytes);
+    }
+
+    /// Bytes that [`Texts::write`] takes, at most.
+    pub fn written_bytes(&self) -> usize {
+        self.bytes.len() + self.len() * 3 + 8
+    }
+
+    /// Bytes on the heap.
+    pub fn heap_bytes(&self) -> usize {
+        let hashed = self
+            .hashed
+            .as_ref()
+            .map_or(0, |table| table.capacity() * 5 + 64);
+        self.bytes.capacity() + self.ends.heap_bytes() + hashed
+    }
+}
+
+/// Texts by number.
+pub trait Lookup<'a> {
+    /// The text with this number.
+    ///
+    /// # Errors
+    /// There is none.
+    fn text(&self, number: usize) -> Result<&'a str, Corrupt>;
+}
+
+/// The texts of a call, checked once.
+#[derive(Clone, Copy, Debug)]
+pub struct TextsView<'a> {
+    bytes: &'a str,
+    ends: &'a Ends,
+}
+
+impl<'a> Lookup<'a> for TextsView<'a> {
+    #[inline]
+    fn text(&self, number: usize) -> Result<&'a str, Corrupt> {
+        let start = match number.checked_sub(1) {
+            Some(before) => self.ends.get(before).ok_or(Corrupt::Strings)?,
+            None => 0,
+        };
+        let end = self.ends.get(number).ok_or(Corrupt::Strings)?;
+        self.bytes.get(start..end).ok_or(Corrupt::Text)
+    }
+}
+
+impl<'a> TextsView<'a> {
+    /// All texts in order.
+    pub fn iter(self) -> impl Iterator<Item = &'a str> {
+        (0..self.ends.len()).filter_map(move |number| self.text(number).ok())
+    }
+}
+
+/// The texts of a group of a chunk.
+#[derive(Debug)]
+pub struct GroupTexts<'a> {
+    bytes: &'a str,
+    ends: SmallVec<[u32; 64]>,
+}
+
+impl<'a> GroupTexts<'a> {
+    /// Reads what [`Texts::write`] wrote.
+    ///
+    /// # Errors
+    /// Anything else.
+    pub fn read(reader: &mut Reader<'a>) -> Result<Self, Corrupt> {
+        let count = reader.size()?;
+        if count > reader.0.len() {
+            return Err(Corrupt::Strings);
+        }
+        let mut ends = SmallVec::with_capacity(count);
+        let mut end = 0usize;
+        for _ in 0..count {
+            end = end.checked_add(reader.size()?).ok_or(Corrupt::Number)?;
+            ends.push(u32::try_from(end).map_err(|_| Corrupt::Number)?);
+        }
+        let size = reader.size()?;
+        if size != end {
+            return Err(Corrupt::Strings);
+        }
+        let bytes = std::str::from_utf8(reader.take(size)?).map_err(|_| Corrupt::Text)?;
+        Ok(GroupTexts { bytes, ends })
+    }
+
+    /// Number of texts.
+    pub fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.ends.is_empty()
+    }
+}
+
+impl<'a> Lookup<'a> for GroupTexts<'a> {
+    #[inline]
+    fn text(&self, number: usize) -> Result<&'a str, Corrupt> {
+        let start = match number.checked_sub(1) {
+            Some(before) => *self.ends.get(before).ok_or(Corrupt::Strings)?,
+            None => 0,
+        };
+        let end = *self.ends.get(number).ok_or(Corrupt::Strings)?;
+        self.bytes
+            .get(start as usize..end as usize)
+            .ok_or(Corrupt::Text)
+    }
+}
+
+fn slice<'a>(bytes: &'a [u8], ends: &Ends, number: u32) -> &'a [u8] {
+    let number = number as usize;
+    let start = number
+        .checked_sub(1)
+        .and_then(|before| ends.get(before))
+        .unwrap_or(0);
+    let end = ends.get(number).unwrap_or(start);
+    bytes.get(start..end).unwrap_or_default()
+}
+
+fn hash(bytes: &[u8]) -> u64 {
+    use std::hash::{BuildHasher, Hasher};
+    let mut hasher = foldhash::fast::FixedState::default().build_hasher();
+    hasher.write(bytes);
+    hasher.finish()
+}
+
+/// Makes room for `more` bytes: small steps while small, so that many small sets waste little; an eighth when large.
+pub(super) fn grow(bytes: &mut Vec<u8>, more: usize) {
+    let wanted = bytes.len() + more;
+    if wanted > bytes.capacity() {
+        let step = (bytes.len() / 8).max(96);
+        bytes.reserve_exact(more.max(step));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_have_one_number_each_however_many() -> Result<(), Corrupt> {
+        let mut texts = Texts::default();
+        for number in 0..20_000 {
+            assert_eq!(texts.intern(format!("text {number}").as_bytes()), number);
+        }
+        assert_eq!(texts.intern(b"text 77"), 77);
+        let mut out = Vec::new();
+        texts.write(&mut out);
+        let mut reader = Reader(&out);
+        let group = GroupTexts::read(&mut reader)?;
+        assert_eq!((group.len(), group.text(19_999)?), (20_000, "text 19999"));
+        assert_eq!(texts.view()?.text(19_999)?, "text 19999");
+        let mut copy = Texts::default();
+        copy.copy_from(&group);
+        assert_eq!(copy.find(b"text 12345"), Some(12345));
+        assert_eq!(group.text(20_000), Err(Corrupt::Strings));
+        Ok(())
+    }
+}

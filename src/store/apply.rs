@@ -1,0 +1,377 @@
+//! From a chunk of the log to what is known: events to their calls, calls to their state, joined where two turn out to
+//! be one.
+
+use super::entry::Entry;
+use super::keys::{Lookup, Slot};
+use super::rows::RowNo;
+use super::{Settings, Store};
+use crate::call::State;
+use crate::event::chunk::Chunk;
+use crate::event::set::{Group, Pushed};
+use crate::event::{Corrupt, Event, EventSet, Field, Head, Kind, Name, Value};
+
+/// What became of the events of a chunk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Applied {
+    /// Were not known.
+    pub new: usize,
+    /// Were known.
+    pub duplicate: usize,
+    /// Belong to calls that are over and forgotten.
+    pub late: usize,
+}
+
+impl Store {
+    /// Folds a chunk of a row of the log. Rows may come in any order and any number of times.
+    ///
+    /// # Errors
+    /// The bytes are no chunk, or not as they were written. What was folded of it before the fault was found stays; it
+    /// does no harm.
+    pub fn apply(&mut self, row: &[u8], chunk: &[u8], now_ms: i64) -> Result<Applied, Corrupt> {
+        self.now_ms = self.now_ms.max(now_ms);
+        let bytes = chunk.len();
+        let chunk = Chunk::read(chunk)?;
+        let row = self.rows.number(row, bytes);
+        let mut applied = Applied::default();
+        for group in chunk.groups() {
+            self.apply_group(&group?, row, &mut applied)?;
+        }
+        self.totals.events += applied.new as u64;
+        self.totals.duplicates += applied.duplicate as u64;
+        self.totals.late += applied.late as u64;
+        self.expire();
+        Ok(applied)
+    }
+
+    fn apply_group(
+        &mut self,
+        group: &Group<'_>,
+        row: RowNo,
+        applied: &mut Applied,
+    ) -> Result<(), Corrupt> {
+        let Some(slot) = self.place(&group.head)? else {
+            applied.late += group.count;
+            return Ok(());
+        };
+        let Some(mut entry) = self.calls.get_mut(slot as usize).and_then(Option::take) else {
+            return Ok(());
+        };
+        let before = entry.bytes();
+        let read = self.push_all(&mut entry, group, slot, applied);
+        self.hold_row(&mut entry, group, row);
+        self.entry_bytes = self.entry_bytes + entry.bytes() - before;
+        let settled = self.settle_entry(&mut entry, slot);
+        if let Some(place) = self.calls.get_mut(slot as usize) {
+            *place = Some(entry);
+        }
+        settled?;
+        for dialog in read? {
+            self.join_dialog(slot, dialog)?;
+        }
+        Ok(())
+    }
+
+    /// Adds the events of a group to their call. Returns the dialogs that are named for the first time.
+    fn push_all<'g>(
+        &mut self,
+        entry: &mut Entry,
+        group: &Group<'g>,
+        slot: Slot,
+        applied: &mut Applied,
+    ) -> Result<smallvec::SmallVec<[&'g str; 1]>, Corrupt> {
+        let mut dialogs = smallvec::SmallVec::new();
+        let mut set = std::mem::take(&mut entry.set);
+        let pushed = group.push_into(&mut set, |set, event, pushed| {
+            match pushed {
+                Pushed::Duplicate => {
+                    applied.duplicate += 1;
+                    return;
+                }
+                Pushed::Last if set.out_of_order() == 0 => {
+                    entry.fold(event, set.head().acallid, &self.settings.sinks);
+                }
+                Pushed::Last | Pushed::Earlier => {}
+            }
+            applied.new += 1;
+            dialogs.extend(entry.file_event(event, &mut self.keys, &mut self.domains, slot));
+        });
+        entry.set = set;
+        pushed?;
+        Ok(dialogs)
+    }
+
+    /// Notes that a row holds events of a call; a complete group makes all other rows dispensable.
+    fn hold_row(&mut self, entry: &mut Entry, group: &Group<'_>, row: RowNo) {
+        if group.complete && group.count == entry.set.len() {
+            for row in entry.rows.drain(..) {
+                self.rows.release(row);
+            }
+        }
+        if !entry.rows.contains(&row) {
+            entry.rows.push(row);
+            self.rows.hold(row);
+        }
+    }
+
+    /// Folds what waits to be folded, and counts the call where it stands now.
+    fn settle_entry(&mut self, entry: &mut Entry, slot: Slot) -> Result<(), Corrupt> {
+        if entry.may_wait() {
+            if !self.stale.contains(&slot) {
+                self.stale.push(slot);
+            }
+            return Ok(());
+        }
+        if entry.set.out_of_order() > 0 {
+            entry.refold(&self.settings.sinks)?;
+        }
+        self.recount(entry, slot);
+        Ok(())
+    }
+
+    /// Whether some calls wait to be folded: [`Store::settle`] comes before any question then.
+    pub fn is_stale(&self) -> bool {
+        !self.stale.is_empty()
+    }
+
+    /// Folds what waits to be folded.
+    ///
+    /// # Errors
+    /// A set is corrupt.
+    pub fn settle(&mut self) -> Result<(), Corrupt> {
+        for slot in std::mem::take(&mut self.stale) {
+            let Some(mut entry) = self.calls.get_mut(slot as usize).and_then(Option::take) else {
+                continue;
+            };
+            let folded = match entry.set.out_of_order() {
+                0 => Ok(()),
+                _ => entry.refold(&self.settings.sinks),
+            };
+            self.recount(&mut entry, slot);
+            if let Some(place) = self.calls.get_mut(slot as usize) {
+                *place = Some(entry);
+            }
+            folded?;
+        }
+        Ok(())
+    }
+
+    /// Counts a call where its fold says that it stands, and notes what is to be done about it.
+    pub(super) fn recount(&mut self, entry: &mut Entry, slot: Slot) {
+        let state = entry.life.state();
+        if state != entry.state {
+            self.states.remove(entry.state, slot);
+            self.states.insert(state, slot);
+            self.domains.change(&entry.domains, entry.state, state);
+            self.totals.closed += u64::from(state.is_over());
+            self.totals.closed -= u64::from(entry.state.is_over());
+            entry.state = state;
+            entry.since_ms = self.now_ms;
+        }
+        if entry.life.awaits_stop() != entry.awaits_stop {
+            entry.awaits_stop = !entry.awaits_stop;
+            entry.since_ms = self.now_ms;
+        }
+        self.queue_record(entry, slot);
+        self.note_deadline(entry, slot);
+    }
+
+    /// The call that a head means; it is begun where there is none. `None` for a call that is over and forgotten.
+    fn place(&mut self, head: &Head<'_>) -> Result<Option<Slot>, Corrupt> {
+        let by_cid = self.slot_of(head.identity());
+        let knows_leg = |slot| self.entry(slot).is_some_and(|entry| entry.set.knows_leg());
+        if let Some(slot) = by_cid.filter(|&slot| knows_leg(slot)) {
+            return Ok(Some(slot));
+        }
+        let by_leg = self.slot_of_leg(head);
+        match (by_cid, by_leg) {
+            (Some(slot), Some(other)) if slot != other && self.is_nameless(other) => {
+                self.adopt(slot, head);
+                self.merge(slot, other).map(Some)
+            }
+            (Some(slot), _) => {
+                self.adopt(slot, head);
+                Ok(Some(slot))
+            }
+            (None, Some(slot)) if head.cid.is_none() || self.is_nameless(slot) => {
+                self.adopt(slot, head);
+                Ok(Some(slot))
+            }
+            (None, _) if self.tombs.contains(&head.identity()) => Ok(None),
+            (None, _) => Ok(Some(self.begin(head))),
+        }
+    }
+
+    /// The call of a leg: same Call-ID, same time of the INVITE; of several the one with the lowest `cid`.
+    fn slot_of_leg(&self, head: &Head<'_>) -> Option<Slot> {
+        let (acallid, invitets) = (head.acallid?, head.invitets?);
+        let found = self
+            .keys
+            .identity(Lookup::CallId(acallid).key())
+            .filter(|&slot| {
+                self.entry(slot).is_some_and(|entry| {
+                    let known = entry.set.head();
+                    known.acallid == Some(acallid) && known.invitets == Some(invitets)
+                })
+            });
+        found.min_by_key(|&slot| self.entry(slot).map(|entry| entry.cid))
+    }
+
+    fn is_nameless(&self, slot: Slot) -> bool {
+        self.entry(slot)
+            .is_some_and(|entry| entry.set.head().cid.is_none())
+    }
+
+    fn adopt(&mut self, slot: Slot, head: &Head<'_>) {
+        let Some(mut entry) = self.calls.get_mut(slot as usize).and_then(Option::take) else {
+            return;
+        };
+        let before = entry.bytes();
+        entry.set.adopt(*head);
+        entry.cid = entry.set.head().identity();
+        entry.file_head(head, &mut self.keys, slot);
+        self.entry_bytes = self.entry_bytes + entry.bytes() - before;
+        if let Some(place) = self.calls.get_mut(slot as usize) {
+            *place = Some(entry);
+        }
+    }
+
+    fn begin(&mut self, head: &Head<'_>) -> Slot {
+        let slot = self.free.pop().unwrap_or_else(|| {
+            self.calls.push(None);
+            self.calls.len() as Slot - 1
+        });
+        let mut entry = Box::new(Entry::new(
+            head.identity(),
+            EventSet::new(*head),
+            self.now_ms,
+        ));
+        entry.file_head(head, &mut self.keys, slot);
+        self.states.insert(entry.state, slot);
+        self.totals.started += 1;
+        self.entry_bytes += entry.bytes();
+        if let Some(place) = self.calls.get_mut(slot as usize) {
+            *place = Some(entry);
+        }
+        slot
+    }
+
+    /// Two calls that name one dialog are one.
+    fn join_dialog(&mut self, slot: Slot, dialog: &str) -> Result<(), Corrupt> {
+        let others: Vec<Slot> = self
+            .keys
+            .identity(Lookup::Dialog(dialog).key())
+            .filter(|&other| other != slot)
+            .filter(|&other| {
+                self.entry(other).is_some_and(|entry| {
+                    entry
+                        .any(|field, value| field == Field::Dialogid && value == Value::Str(dialog))
+                })
+            })
+            .collect();
+        let mut slot = slot;
+        for other in others {
+            slot = self.merge(slot, other)?;
+        }
+        Ok(())
+    }
+
+    /// Makes one call of two: the one that began first keeps its name, the other's name leads to it.
+    fn merge(&mut self, one: Slot, other: Slot) -> Result<Slot, Corrupt> {
+        let age = |slot: Slot| {
+            let entry = self.entry(slot)?;
+            let first = entry
+                .set
+                .iter()
+                .ok()?
+                .flatten()
+                .map(|event| event.key())
+                .min();
+            Some((entry.set.head().cid.is_none(), first, entry.cid))
+        };
+        let (kept, absorbed) = if age(one) <= age(other) {
+            (one, other)
+        } else {
+            (other, one)
+        };
+        let Some(source) = self.remove(absorbed, true) else {
+            return Ok(kept);
+        };
+        let Some(mut entry) = self.calls.get_mut(kept as usize).and_then(Option::take) else {
+            return Ok(kept);
+        };
+        let before = entry.bytes();
+        let head = source.set.head();
+        let differs = head.cid.is_some() && head.cid != entry.set.head().cid;
+        entry.set.adopt(head);
+        entry.file_head(&head, &mut self.keys, kept);
+        for event in source.set.iter()? {
+            let mut event = event?;
+            if let (Some(cid), true) = (head.cid, differs) {
+                name_own_cid(&mut event, cid);
+            }
+            if entry.set.push(&event) != Pushed::Duplicate {
+                entry.file_event(&event, &mut self.keys, &mut self.domains, kept);
+            }
+        }
+        for &row in &source.rows {
+            if !entry.rows.contains(&row) {
+                entry.rows.push(row);
+                self.rows.hold(row);
+            }
+        }
+        self.entry_bytes = self.entry_bytes + entry.bytes() - before;
+        let folded = entry.refold(&self.settings.sinks);
+        self.recount(&mut entry, kept);
+        if let Some(place) = self.calls.get_mut(kept as usize) {
+            *place = Some(entry);
+        }
+        self.totals.merged += 1;
+        folded.map(|()| kept)
+    }
+
+    /// Takes a call out of everything. `merged` when it goes on in another, else it is over and forgotten.
+    pub(super) fn remove(&mut self, slot: Slot, merged: bool) -> Option<Box<Entry>> {
+        let entry = self.calls.get_mut(slot as usize).and_then(Option::take)?;
+        for &key in &entry.keys {
+            self.keys.remove(key, slot);
+        }
+        for &row in &entry.rows {
+            self.rows.release(row);
+        }
+        self.states.remove(entry.state, slot);
+        self.domains
+            .leave(&entry.domains, slot, entry.state, merged);
+        self.overdue.remove(&slot);
+        self.stale.retain(|&stale| stale != slot);
+        self.entry_bytes -= entry.bytes();
+        if merged {
+            self.totals.started -= 1;
+            self.totals.closed -= u64::from(entry.state.is_over());
+        }
+        self.free.push(slot);
+        Some(entry)
+    }
+}
+
+/// An event of an absorbed call says whose it was.
+fn name_own_cid(event: &mut Event<'_>, cid: [u8; 16]) {
+    if event.get(Field::Cid).is_none() && event.kind != Kind::Accepted {
+        event
+            .fields
+            .push((Name::Known(Field::Cid), Value::Uuid(cid)));
+    }
+}
+
+impl Settings {
+    /// Whether records are issued: somebody wants them.
+    pub(super) fn wants_records(&self) -> bool {
+        self.cdr_enabled && !self.sinks.is_empty()
+    }
+}
+
+impl Entry {
+    /// Whether the call has left the live set and waits for nothing more.
+    pub(super) fn is_complete(&self) -> bool {
+        matches!(self.state, State::Closed | State::Dead) && !self.awaits_stop
+    }
+}

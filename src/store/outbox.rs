@@ -1,0 +1,318 @@
+//! Records on their way: which are to be issued, which each sink has not accepted yet.
+//!
+//! A revision is issued by an event in the log before anybody sees it. That event counts and sums the facts that the
+//! revision folds, so a revision has one content only: where the facts have changed since, it is passed over and the
+//! next one is issued.
+
+use std::collections::VecDeque;
+
+use super::Store;
+use super::entry::Entry;
+use super::keys::Slot;
+use crate::call::Call;
+use crate::event::chunk::MAX_EVENTS;
+use crate::event::head::derived_id;
+use crate::event::{Event, EventId, EventSet, Field, Fields, Head, Kind, Name, Value, encode};
+use crate::record::{self, Context, JsonOut};
+
+/// Queues in order of closing.
+#[derive(Debug, Default)]
+pub struct Outbox {
+    due: VecDeque<Slot>,
+    sinks: Vec<VecDeque<Waiting>>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Waiting {
+    slot: Slot,
+    cid: EventId,
+    revision: u32,
+    since_ms: i64,
+}
+
+/// A record that a sink has not accepted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pending {
+    /// The call.
+    pub cid: EventId,
+    /// The revision.
+    pub revision: u32,
+    /// The caller's domain.
+    pub domain: String,
+    /// When the call ended.
+    pub end_ts: i64,
+    /// The record, JSON.
+    pub record: Vec<u8>,
+    /// The row of the projection, JSON, where the call has one.
+    pub projection: Option<Vec<u8>>,
+}
+
+/// How many records wait for a sink, and for how long the oldest.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Depth {
+    /// How many.
+    pub depth: usize,
+    /// For how long, ms.
+    pub oldest_ms: i64,
+}
+
+impl Outbox {
+    /// Empty queues for this number of sinks.
+    pub fn new(sinks: usize) -> Self {
+        Outbox {
+            due: VecDeque::new(),
+            sinks: vec![VecDeque::new(); sinks],
+        }
+    }
+
+    /// Bytes on the heap.
+    pub fn heap_bytes(&self) -> usize {
+        let waiting: usize = self.sinks.iter().map(VecDeque::capacity).sum();
+        self.due.capacity() * size_of::<Slot>() + waiting * size_of::<Waiting>()
+    }
+}
+
+impl Store {
+    /// Puts a call into the queues in which it belongs now.
+    pub(super) fn queue_record(&mut self, entry: &mut Entry, slot: Slot) {
+        if !self.settings.wants_records() {
+            return;
+        }
+        if entry.life.is_due() && !entry.queued {
+            entry.queued = true;
+            self.outbox.due.push_back(slot);
+        }
+        let revision = entry.life.revision;
+        if revision > entry.queued_revision && entry.life.is_issued() {
+            entry.queued_revision = revision;
+            for (number, queue) in self.outbox.sinks.iter_mut().enumerate() {
+                if entry.accepted(number) < revision {
+                    let since_ms = self.now_ms;
+                    queue.push_back(Waiting {
+                        slot,
+                        cid: entry.cid,
+                        revision,
+                        since_ms,
+                    });
+                }
+            }
+        }
+    }
+
+    /// The events that issue the records which are due, as chunks; they take effect when they come back through the log.
+    pub fn issue(&mut self, now_ms: i64, epoch: i64, node: &str, max: usize) -> Vec<Vec<u8>> {
+        let mut sets = Vec::new();
+        let mut waiting = VecDeque::new();
+        while let Some(slot) = self.outbox.due.pop_front() {
+            let Some(entry) = self.entry_mut(slot).filter(|entry| entry.queued) else {
+                continue;
+            };
+            if !entry.life.is_due() {
+                entry.queued = false;
+                continue;
+            }
+            sets.push(issued(entry, now_ms, epoch, node));
+            waiting.push_back(slot);
+            if sets.len() >= max.min(MAX_EVENTS) {
+                break;
+            }
+        }
+        // They stay in the queue until the log has them.
+        waiting.append(&mut self.outbox.due);
+        self.outbox.due = waiting;
+        encode::in_chunks(&sets)
+            .into_iter()
+            .map(|(chunk, _)| chunk)
+            .collect()
+    }
+
+    /// The records that a sink has not accepted, in order of closing.
+    pub fn pending(&mut self, sink: &str, max: usize) -> Vec<Pending> {
+        let Some(number) = self.settings.sinks.iter().position(|name| name == sink) else {
+            return Vec::new();
+        };
+        self.prune(number);
+        let Some(queue) = self.outbox.sinks.get(number) else {
+            return Vec::new();
+        };
+        let entries = queue
+            .iter()
+            .filter_map(|waiting| self.waiting_entry(waiting, number));
+        entries
+            .take(max)
+            .filter_map(|entry| self.render(entry))
+            .collect()
+    }
+
+    /// Lets go of what at the head of a queue waits no longer.
+    fn prune(&mut self, number: usize) {
+        while let Some(&first) = self.outbox.sinks.get(number).and_then(VecDeque::front) {
+            if self.waiting_entry(&first, number).is_some() {
+                return;
+            }
+            if let Some(queue) = self.outbox.sinks.get_mut(number) {
+                queue.pop_front();
+            }
+        }
+    }
+
+    fn waiting_entry(&self, waiting: &Waiting, number: usize) -> Option<&Entry> {
+        self.entry(waiting.slot).filter(|entry| {
+            entry.cid == waiting.cid
+                && entry.life.revision == waiting.revision
+                && entry.life.is_issued()
+                && entry.accepted(number) < waiting.revision
+        })
+    }
+
+    /// How many records wait for each sink.
+    pub fn depths(&mut self) -> Vec<(String, Depth)> {
+        let names = self.settings.sinks.clone();
+        let now_ms = self.now_ms;
+        let depths = names.into_iter().enumerate().map(|(number, name)| {
+            self.prune(number);
+            let queue = self.outbox.sinks.get(number);
+            let since = queue
+                .and_then(VecDeque::front)
+                .map_or(now_ms, |first| first.since_ms);
+            let depth = queue.map_or(0, VecDeque::len);
+            (
+                name,
+                Depth {
+                    depth,
+                    oldest_ms: now_ms - since,
+                },
+            )
+        });
+        depths.collect()
+    }
+
+    /// How many records are to be issued.
+    pub fn due(&self) -> usize {
+        self.outbox.due.len()
+    }
+
+    fn render(&self, entry: &Entry) -> Option<Pending> {
+        let call = entry.call()?;
+        let mut issue = (String::new(), 0);
+        for event in entry.set.iter().ok()?.flatten() {
+            let revision = event.int(Field::Revision);
+            if event.kind == Kind::Record && revision == Some(i64::from(entry.life.revision)) {
+                issue = (
+                    event.str(Field::Node).unwrap_or_default().to_owned(),
+                    event.int(Field::Epoch).unwrap_or(0),
+                );
+            }
+        }
+        let context = self.context(&issue.0, issue.1, entry.life.revision);
+        let mut out = JsonOut::default();
+        record::write(&call, &context, &mut out);
+        let projection = self.settings.sorm3_enabled.then(|| {
+            let mut out = JsonOut::default();
+            record::copm3::write(&call, &mut out).then(|| out.into_bytes())
+        });
+        Some(Pending {
+            cid: entry.cid,
+            revision: entry.life.revision,
+            domain: call.domain().unwrap_or_default().to_owned(),
+            end_ts: call.end_ts().unwrap_or(entry.life.last_ts),
+            record: out.into_bytes(),
+            projection: projection.flatten(),
+        })
+    }
+
+    /// What a record says of where it was made.
+    pub(super) fn context<'s>(&'s self, node: &'s str, epoch: i64, revision: u32) -> Context<'s> {
+        Context {
+            site: &self.settings.site,
+            master_domain: &self.settings.master_domain,
+            group: self.settings.group,
+            node,
+            epoch,
+            revision,
+        }
+    }
+}
+
+impl Entry {
+    /// Everything that is known of the call.
+    pub(super) fn call(&self) -> Option<Call<'_>> {
+        let head = Head {
+            cid: Some(self.cid),
+            ..self.set.head()
+        };
+        Some(Call::fold(head, self.set.iter().ok()?.flatten()))
+    }
+}
+
+fn issued(entry: &Entry, now_ms: i64, epoch: i64, node: &str) -> EventSet {
+    let life = &entry.life;
+    let revision = life.revision + 1;
+    let fields = [
+        (Field::Revision, Value::Int(i64::from(revision))),
+        (Field::Facts, Value::Int(i64::from(life.facts))),
+        (Field::Sum, Value::Int(life.sum as i64)),
+        (Field::Epoch, Value::Int(epoch)),
+        (Field::Node, Value::Str(node)),
+    ];
+    let name = format!(
+        "record:{revision}:{}:{}:{epoch}:{node}",
+        life.facts, life.sum
+    );
+    said(
+        entry.cid,
+        Kind::Record,
+        now_ms.max(life.last_ts),
+        &name,
+        &fields,
+    )
+}
+
+/// An event of class `callstore` for one call, as a set. Equal names make equal identities: to say a thing twice does
+/// no harm.
+pub(super) fn said(
+    cid: EventId,
+    kind: Kind,
+    ts: i64,
+    name: &str,
+    fields: &[(Field, Value<'_>)],
+) -> EventSet {
+    let head = Head {
+        cid: Some(cid),
+        ..Head::default()
+    };
+    let mut content = cid.to_vec();
+    content.extend_from_slice(name.as_bytes());
+    let fields: Fields<'_> = fields
+        .iter()
+        .map(|&(field, value)| (Name::Known(field), value))
+        .collect();
+    let mut set = EventSet::new(head);
+    set.push(&Event {
+        kind,
+        name: "",
+        ts,
+        id: derived_id(&content),
+        fields,
+    });
+    set
+}
+
+/// The fact that a sink accepted revisions, as chunks for the log.
+pub fn accepted(sink: &str, records: &[(EventId, u32)], now_ms: i64) -> Vec<Vec<u8>> {
+    let sets: Vec<EventSet> = records
+        .iter()
+        .map(|&(cid, revision)| {
+            let name = format!("accepted:{sink}:{revision}");
+            let fields = [
+                (Field::Sink, Value::Str(sink)),
+                (Field::Revision, Value::Int(i64::from(revision))),
+            ];
+            said(cid, Kind::Accepted, now_ms, &name, &fields)
+        })
+        .collect();
+    encode::in_chunks(&sets)
+        .into_iter()
+        .map(|(chunk, _)| chunk)
+        .collect()
+}
