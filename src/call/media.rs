@@ -1,7 +1,7 @@
 //! Where the media of a call went: the gateway and its context, and how often it had to move.
 
 use super::text::Text;
-use crate::event::{Event, Field, Kind};
+use crate::event::{Event, Field, Kind, Name};
 
 /// A move to another media gateway.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,21 +36,25 @@ pub struct Media<'a> {
 impl<'a> Media<'a> {
     /// Adds one event of the platform.
     pub fn apply(&mut self, event: &Event<'a>) {
-        let group = Text::field(event, Field::Mgcgroup);
-        let context = Text::field(event, Field::Mgctxid);
         if event.kind == Kind::MediaMigrate {
             self.migrations.push(Migration {
                 ts: event.ts,
                 from_mgcgroup: Text::field(event, Field::MgcgroupOld).or(self.mgcgroup),
                 from_mgctxid: Text::field(event, Field::MgctxidOld).or(self.mgctxid),
-                to_mgcgroup: group,
-                to_mgctxid: context,
+                to_mgcgroup: Text::field(event, Field::Mgcgroup),
+                to_mgctxid: Text::field(event, Field::Mgctxid),
             });
         }
-        self.mgcgroup = group.or(self.mgcgroup);
-        self.mgctxid = context.or(self.mgctxid);
-        self.fax = event.flag(Field::Fax).or(self.fax);
-        self.gateway_ip4 = Text::field(event, Field::Gatewayip4).or(self.gateway_ip4);
+        for &(name, value) in &event.fields {
+            let Name::Known(field) = name else { continue };
+            match field {
+                Field::Mgcgroup => self.mgcgroup = Text::of(value).or(self.mgcgroup),
+                Field::Mgctxid => self.mgctxid = Text::of(value).or(self.mgctxid),
+                Field::Fax => self.fax = value.flag().or(self.fax),
+                Field::Gatewayip4 => self.gateway_ip4 = Text::of(value).or(self.gateway_ip4),
+                _ => {}
+            }
+        }
     }
 }
 
