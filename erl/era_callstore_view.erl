@@ -155,13 +155,22 @@ handle_info(Message, #state{table = Table, own_epoch = Own, store = Store} = Sta
         {row, Key, Chunks} ->
             fold_event(Key, Chunks, State);
         {deleted, Key} ->
-            ok = era_callstore_nif:drop_rows(Store, [era_callstore_log:row_key(Key)]),
+            ok = era_callstore_nif:drop_rows(Store, more_deleted(Table, [era_callstore_log:row_key(Key)])),
             {noreply, State};
         none ->
             {noreply, State}
     end;
 handle_info(_Message, State) ->
     {noreply, State}.
+
+%% A trim deletes many rows at once; in what order deletes and rows are folded does not matter.
+more_deleted(Table, Keys) ->
+    receive
+        {mnesia_table_event, {delete, _, _}} = Message ->
+            {deleted, Key} = era_callstore_log:event(Message, Table),
+            more_deleted(Table, [era_callstore_log:row_key(Key) | Keys])
+    after 0 -> Keys
+    end.
 
 fold_event(Key, Chunks, #state{store = Store} = State) ->
     case fold_row(Store, Key, Chunks) of
