@@ -45,7 +45,7 @@ names(#{}) ->
 
 %% The paths of this VM, and quiet logging: progress belongs to the controlling VM.
 arguments() ->
-    Paths = [Path || Path <- code:get_path(), not lists:prefix(code:lib_dir(), Path), Path =/= "."],
+    Paths = [filename:absname(Path) || Path <- code:get_path(), not lists:prefix(code:lib_dir(), Path), Path =/= "."],
     ["-pa" | Paths] ++ ["-setcookie", "bench", "-connect_all", "true", "-kernel", "logger_level", "error"].
 
 %% Ends a VM the quick way; nothing of it is needed any more.

@@ -80,11 +80,18 @@ fn live(lines: &[String], replicas: usize) {
     let replica = replicas::replica(lines, replicas, &[]);
     black_box(chunks_of(&replica.join("\n")));
     let before = replicas::resident_bytes();
-    fill(&mut store, lines, replicas, &["dlg_end", "dlg_stop", "route_fin"]);
+    fill(
+        &mut store,
+        lines,
+        replicas,
+        &["dlg_end", "dlg_stop", "route_fin"],
+    );
     let calls = store.live() as f64;
     let counted = (store.memory_bytes() - empty) as f64 / calls;
     let resident = replicas::resident_bytes().saturating_sub(before) as f64 / calls;
-    println!("live     {calls} calls, {counted:.0} bytes each by count, {resident:.0} by growth of the process");
+    println!(
+        "live     {calls} calls, {counted:.0} bytes each by count, {resident:.0} by growth of the process"
+    );
 }
 
 /// Everything from closing to acceptance by one sink: issue, fold of the revision, the record as JSON, acceptance.
@@ -102,7 +109,10 @@ fn records(lines: &[String], replicas: usize) {
         let taken: Vec<_> = pending.iter().map(|one| (one.cid, one.revision)).collect();
         count += pending.len();
         bytes += pending.iter().map(|one| one.record.len()).sum::<usize>();
-        for chunk in issued.into_iter().chain(accepted("collection", &taken, now_ms)) {
+        for chunk in issued
+            .into_iter()
+            .chain(accepted("collection", &taken, now_ms))
+        {
             row += 1;
             if let Err(corrupt) = store.apply(&row.to_be_bytes(), &chunk, now_ms) {
                 panic!("a chunk of the store's own is {corrupt:?}");
@@ -116,7 +126,13 @@ fn records(lines: &[String], replicas: usize) {
     );
 }
 
-fn fill(store: &mut Store, lines: &[String], replicas: usize, without: &[&str]) -> (usize, Duration) {
+#[inline(never)]
+fn fill(
+    store: &mut Store,
+    lines: &[String],
+    replicas: usize,
+    without: &[&str],
+) -> (usize, Duration) {
     let (mut row, mut events, mut spent) = (0_u64, 0, Duration::ZERO);
     for number in 0..replicas {
         let replica = replicas::replica(lines, number, without);
@@ -137,11 +153,18 @@ fn fill(store: &mut Store, lines: &[String], replicas: usize, without: &[&str]) 
     (events, spent)
 }
 
+#[inline(never)]
 fn chunks_of(text: &str) -> Vec<Vec<u8>> {
-    let mut encoder = Encoder::new(Common::default(), |_: &callstore::event::Head<'_>, _: Option<&str>| 1);
+    let mut encoder = Encoder::new(
+        Common::default(),
+        |_: &callstore::event::Head<'_>, _: Option<&str>| 1,
+    );
     encoder.push_json(text.as_bytes());
     let (encoded, rejected) = encoder.finish();
-    assert!(rejected.is_empty(), "events of the file are rejected: {rejected:?}");
+    assert!(
+        rejected.is_empty(),
+        "events of the file are rejected: {rejected:?}"
+    );
     encoded.into_iter().map(|one| one.chunk).collect()
 }
 

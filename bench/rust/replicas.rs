@@ -16,7 +16,11 @@ const FILES: [&str; 2] = [
 /// The lines of the file.
 pub fn lines() -> Vec<String> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let Some(path) = FILES.iter().map(|file| root.join(file)).find(|path| path.is_file()) else {
+    let Some(path) = FILES
+        .iter()
+        .map(|file| root.join(file))
+        .find(|path| path.is_file())
+    else {
         panic!("none of {FILES:?} is there");
     };
     let mut text = String::new();
@@ -30,7 +34,10 @@ pub fn lines() -> Vec<String> {
 
 /// One copy of the events, but for those of some types.
 pub fn replica(lines: &[String], number: usize, without: &[&str]) -> Vec<String> {
-    let marks: Vec<String> = without.iter().map(|kind| format!("\"type\":\"{kind}\"")).collect();
+    let marks: Vec<String> = without
+        .iter()
+        .map(|kind| format!("\"type\":\"{kind}\""))
+        .collect();
     lines
         .iter()
         .enumerate()
@@ -68,7 +75,10 @@ fn uuid(old: &str, number: usize, salt: usize) -> String {
 /// Time that this thread has spent on a CPU.
 pub fn cpu_time() -> Duration {
     let status = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
-    let spent = status.split_whitespace().next().and_then(|ns| ns.parse().ok());
+    let spent = status
+        .split_whitespace()
+        .next()
+        .and_then(|ns| ns.parse().ok());
     Duration::from_nanos(spent.unwrap_or_default())
 }
 
