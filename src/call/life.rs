@@ -350,7 +350,7 @@ impl Life {
         if marks.any(Marks::STOP) || (marks.any(Marks::ROUTE_FIN) && !marks.any(Marks::DIALOG)) {
             return State::Closed;
         }
-        if marks.any(Marks::END.with(Marks::CANCEL).with(Marks::CALL_STOP)) {
+        if self.knows_end() {
             return match () {
                 () if marks.any(Marks::DEAD) => State::Dead,
                 () if self.awaits_stop() => State::Ended,
@@ -377,12 +377,19 @@ impl Life {
         }
     }
 
-    /// Whether the end is known and the last word about it, `dlg_stop`, is still to come.
+    /// Whether the end is known and the last word about it, `dlg_stop`, is still to come. What comes only after the end,
+    /// such as the links of the recording, tells of it, too.
     pub fn awaits_stop(&self) -> bool {
-        self.marks
-            .any(Marks::END.with(Marks::CANCEL).with(Marks::CALL_STOP))
+        self.knows_end()
             && !self.marks.any(Marks::STOP.with(Marks::DEADLINE))
             && (self.marks.any(Marks::DIALOG) || !self.marks.any(Marks::CALL_STOP))
+    }
+
+    /// Whether anything was said that is only said of a call that ended in order.
+    fn knows_end(&self) -> bool {
+        let marks = self.marks;
+        marks.any(Marks::END.with(Marks::CANCEL).with(Marks::CALL_STOP))
+            || marks.any(Marks::LINKS) && !marks.any(Marks::DEAD)
     }
 
     /// Whether a revision of the record is to be issued: the call is over, nothing more is awaited, and what is known

@@ -150,30 +150,10 @@ fn add(
         return set.push(&taken.event);
     }
     // Two events of one cid that disagree about the rest of the head: what differs goes with its event.
-    let event = with_own_head(&known, taken);
+    let mut event = taken.event.clone();
+    taken.head.tag(&known, &mut event);
     set.adopt(taken.head);
     set.push(&event)
-}
-
-/// The event with those parts of its head as fields that are not its call's.
-fn with_own_head<'a>(known: &Head<'_>, taken: &Taken<'a>) -> super::Event<'a> {
-    use super::{Field, Name, Value};
-    let mut event = taken.event.clone();
-    if let Some(own) = taken.head.acallid.filter(|_| known.acallid.is_some())
-        && known.acallid != Some(own)
-    {
-        event
-            .fields
-            .push((Name::Known(Field::Acallid), Value::Str(own)));
-    }
-    if let Some(own) = taken.head.invitets.filter(|_| known.invitets.is_some())
-        && known.invitets != Some(own)
-    {
-        event
-            .fields
-            .push((Name::Known(Field::Invitets), Value::Int(own)));
-    }
-    event
 }
 
 /// Sets as chunks within the bounds of a chunk: `(chunk, events)`. A set larger than a chunk stays whole.

@@ -1,6 +1,6 @@
 //! What all events of one call share, written once in front of them.
 
-use super::EventId;
+use super::{Event, EventId, Field, Name, Value};
 
 /// The identity of a call: `cid`, or `acallid` with `invitets`, or both.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -29,6 +29,35 @@ impl Head<'_> {
             );
             *uuid::Uuid::new_v5(&NAMESPACE, name.as_bytes()).as_bytes()
         })
+    }
+}
+
+impl<'a> Head<'a> {
+    /// Writes into an event those parts of its own head that are not `known` of the call it goes to.
+    pub fn tag(&self, known: &Head<'_>, event: &mut Event<'a>) {
+        let differs = |own: bool, same: bool| own && !same;
+        let own = [
+            (
+                Field::Cid,
+                self.cid.map(Value::Uuid),
+                differs(known.cid.is_some(), known.cid == self.cid),
+            ),
+            (
+                Field::Acallid,
+                self.acallid.map(Value::Str),
+                differs(known.acallid.is_some(), known.acallid == self.acallid),
+            ),
+            (
+                Field::Invitets,
+                self.invitets.map(Value::Int),
+                differs(known.invitets.is_some(), known.invitets == self.invitets),
+            ),
+        ];
+        for (field, value, differs) in own {
+            if let (Some(value), true, None) = (value, differs, event.get(field)) {
+                event.fields.push((Name::Known(field), value));
+            }
+        }
     }
 }
 

@@ -307,6 +307,16 @@ impl<'a> Group<'a> {
         })
     }
 
+    /// Whether a set with this head is called otherwise.
+    fn differs(&self, known: &Head<'_>) -> bool {
+        fn other<T: PartialEq>(own: Option<T>, known: Option<T>) -> bool {
+            own.is_some() && known.is_some() && own != known
+        }
+        other(self.head.cid, known.cid)
+            || other(self.head.acallid, known.acallid)
+            || other(self.head.invitets, known.invitets)
+    }
+
     /// Adds all events to a set. `each` is told, in the order in which they lie, what became of every event.
     ///
     /// # Errors
@@ -323,10 +333,18 @@ impl<'a> Group<'a> {
             set.adopt(self.head);
             translation.extend(0..self.texts.len() as u32);
         }
+        let differs = self.differs(&set.head());
+        set.adopt(self.head);
         for raw in RawEvents::new(self.events) {
             let raw = raw?;
-            let pushed = set.push_raw(&raw, &self.texts, &mut translation)?;
-            each(set, &raw.view(&self.texts)?, pushed);
+            let mut event = raw.view(&self.texts)?;
+            let pushed = if differs {
+                self.head.tag(&set.head(), &mut event);
+                set.push(&event)
+            } else {
+                set.push_raw(&raw, &self.texts, &mut translation)?
+            };
+            each(set, &event, pushed);
         }
         Ok(())
     }

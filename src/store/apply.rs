@@ -8,7 +8,7 @@ use super::{Settings, Store};
 use crate::call::State;
 use crate::event::chunk::Chunk;
 use crate::event::set::{Group, Pushed};
-use crate::event::{Corrupt, Event, EventSet, Field, Head, Kind, Name, Value};
+use crate::event::{Corrupt, EventSet, Field, Head, Value};
 
 /// What became of the events of a chunk.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -210,7 +210,8 @@ impl Store {
             .filter(|&slot| {
                 self.entry(slot).is_some_and(|entry| {
                     let known = entry.set.head();
-                    known.acallid == Some(acallid) && known.invitets == Some(invitets)
+                    (known.acallid, known.invitets) == (Some(acallid), Some(invitets))
+                        || entry.has_aliases && entry.has_leg(acallid, invitets)
                 })
             });
         found.min_by_key(|&slot| self.entry(slot).map(|entry| entry.cid))
@@ -275,18 +276,11 @@ impl Store {
         Ok(())
     }
 
-    /// Makes one call of two: the one that began first keeps its name, the other's name leads to it.
+    /// Makes one call of two: the lower `cid` stays its name, whichever came first, and the other leads to it.
     fn merge(&mut self, one: Slot, other: Slot) -> Result<Slot, Corrupt> {
         let age = |slot: Slot| {
             let entry = self.entry(slot)?;
-            let first = entry
-                .set
-                .iter()
-                .ok()?
-                .flatten()
-                .map(|event| event.key())
-                .min();
-            Some((entry.set.head().cid.is_none(), first, entry.cid))
+            Some((entry.set.head().cid.is_none(), entry.cid))
         };
         let (kept, absorbed) = if age(one) <= age(other) {
             (one, other)
@@ -301,14 +295,11 @@ impl Store {
         };
         let before = entry.bytes();
         let head = source.set.head();
-        let differs = head.cid.is_some() && head.cid != entry.set.head().cid;
         entry.set.adopt(head);
         entry.file_head(&head, &mut self.keys, kept);
         for event in source.set.iter()? {
             let mut event = event?;
-            if let (Some(cid), true) = (head.cid, differs) {
-                name_own_cid(&mut event, cid);
-            }
+            head.tag(&entry.set.head(), &mut event);
             if entry.set.push(&event) != Pushed::Duplicate {
                 entry.file_event(&event, &mut self.keys, &mut self.domains, kept);
             }
@@ -350,15 +341,6 @@ impl Store {
         }
         self.free.push(slot);
         Some(entry)
-    }
-}
-
-/// An event of an absorbed call says whose it was.
-fn name_own_cid(event: &mut Event<'_>, cid: [u8; 16]) {
-    if event.get(Field::Cid).is_none() && event.kind != Kind::Accepted {
-        event
-            .fields
-            .push((Name::Known(Field::Cid), Value::Uuid(cid)));
     }
 }
 

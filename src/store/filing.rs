@@ -10,7 +10,12 @@ use super::keys::{Key, Keys, Lookup, Slot};
 use crate::event::{Event, EventId, Field, Head, Kind, Name, Value};
 
 /// The Call-IDs of a call's legs.
-pub(super) const CALL_IDS: [Field; 3] = [Field::Bcallid, Field::Forkcallid, Field::Outercallid];
+pub(super) const CALL_IDS: [Field; 4] = [
+    Field::Acallid,
+    Field::Bcallid,
+    Field::Forkcallid,
+    Field::Outercallid,
+];
 /// The URIs that name who takes part.
 pub(super) const PARTIES: [Field; 5] = [
     Field::Remoteuri,
@@ -38,6 +43,20 @@ impl Entry {
                 Name::Known(field) => wanted(field, value),
                 Name::Other(_) => false,
             })
+        })
+    }
+
+    /// Whether some event was said of this leg, though the call has another.
+    pub(super) fn has_leg(&self, acallid: &str, invitets: i64) -> bool {
+        let own = self.set.head();
+        let Ok(events) = self.set.iter() else {
+            return false;
+        };
+        events.flatten().any(|event| {
+            let said = (event.str(Field::Acallid), event.int(Field::Invitets));
+            said != (None, None)
+                && said.0.or(own.acallid) == Some(acallid)
+                && said.1.or(own.invitets) == Some(invitets)
         })
     }
 
@@ -75,6 +94,11 @@ impl Entry {
                     let is_new = self.file(Lookup::Dialog(text).key(), keys, slot);
                     new_dialog = is_new.then_some(text).or(new_dialog);
                 }
+                (Field::Acallid, Value::Str(text)) => {
+                    self.has_aliases = true;
+                    self.file(Lookup::CallId(text).key(), keys, slot);
+                }
+                (Field::Invitets, Value::Int(_)) => self.has_aliases = true,
                 (Field::Bcallid | Field::Forkcallid | Field::Outercallid, Value::Str(text)) => {
                     self.file(Lookup::CallId(text).key(), keys, slot);
                 }
