@@ -43,7 +43,7 @@ stop() ->
     case {persistent_term:get(?WHOSE, host), running()} of
         {{ours, Dir}, true} ->
             _ = mnesia:sync_log(),
-            stopped = mnesia:stop(),
+            ok = stop_ours(init:get_status()),
             release(Dir);
         {{ours, Dir}, false} ->
             release(Dir);
@@ -53,6 +53,14 @@ stop() ->
         {host, false} ->
             ok
     end.
+
+%% When the whole node stops, the application controller is busy stopping us and would never hear the request; it stops
+%% Mnesia itself right after us.
+stop_ours({stopping, _}) ->
+    ok;
+stop_ours(_) ->
+    stopped = mnesia:stop(),
+    ok.
 
 %% @doc Whether Mnesia runs on this node.
 -spec running() -> boolean().
