@@ -14,12 +14,12 @@
 -define(REPLICAS_OURS, 12).
 -define(REPLICAS_TRANSACTION, 1).
 -define(REPLICAS_DIRTY, 6).
--define(REPLICAS_SUSTAINED, 60).
+-define(REPLICAS_SUSTAINED, 40).
 -define(TAKE_OVER_CALLS, 100_000).
 -define(RESTART_CALLS, 300_000).
 -define(JOIN_CALLS, 100_000).
 %% Long enough for a steady rate before the other joins.
--define(BEFORE_JOIN_MS, 2_000).
+-define(BEFORE_JOIN_MS, 1_500).
 
 -spec figures() -> [bench_figures:description()].
 figures() ->
@@ -194,8 +194,7 @@ serve_again(Dir, Calls) ->
 sustain(Replicas) ->
     Prepared = bench_put:prepare(2, Replicas),
     Count = atomics:new(1, []),
-    ok = persistent_term:put(?MODULE, Count),
-    _Players = spawn(fun() ->
+    Players = spawn(fun() ->
         bench_producers:play(
             Prepared,
             fun({_LastMs, Batch}, _Producer) ->
@@ -206,9 +205,11 @@ sustain(Replicas) ->
             fun(_) -> ok end
         )
     end),
-    ok.
+    persistent_term:put(?MODULE, {Count, Players}).
 
-%% Events taken so far, and when that is.
+%% Events taken so far, and when that is. Fails when there is nothing left to play: then no rate can be told.
 -spec sustained() -> {non_neg_integer(), integer()}.
 sustained() ->
-    {atomics:get(persistent_term:get(?MODULE), 1), erlang:monotonic_time(nanosecond)}.
+    {Count, Players} = persistent_term:get(?MODULE),
+    true = is_process_alive(Players),
+    {atomics:get(Count, 1), erlang:monotonic_time(nanosecond)}.

@@ -12,6 +12,8 @@
 -define(BATCH, 256).
 -define(PEER_REPLICAS, 10).
 -define(QUERIES, 500).
+%% Calls whose events are made at once: few, so that what the maker leaves behind does not show in the memory counts.
+-define(SLICE, 240).
 -define(SIZES, [{10_000, "10k"}, {100_000, "100k"}, {300_000, "300k"}]).
 -define(END_EVENTS, [<<"dlg_end">>, <<"dlg_stop">>, <<"dlg_dead">>, <<"route_fin">>, <<"call_cancel">>, <<"call_stop">>]).
 
@@ -29,6 +31,10 @@ figures() ->
     ] ++
         [
             Time#{name => list_to_atom("page_" ++ Size), note => <<"the slowest kind of query, one page of 20">>}
+         || {_, Size} <- ?SIZES
+        ] ++
+        [
+            Time#{name => list_to_atom("tick_" ++ Size ++ "_us"), note => <<"nothing due, a deadline for each call">>}
          || {_, Size} <- ?SIZES
         ] ++
         [
@@ -61,7 +67,7 @@ measure(peer) ->
 measure({ours, Folder}) ->
     ok = bench_app:start(#{dir => filename:join(Folder, "data")}),
     ok = era_callstore_clock:advance_to(last_ms()),
-    ok = in_own_process(fun() -> length(live_events(0, all)) > 0 end),
+    ok = in_own_process(fun() -> length(live_events(0, {0, ?SLICE})) > 0 end),
     Empty = memory(),
     {_, Values} = lists:foldl(
         fun({Calls, Size}, {Before, Acc}) ->
@@ -80,7 +86,7 @@ load(To, To) ->
 load(From, To) when From < To ->
     Each = bench_events:calls_per_replica(),
     Replica = From div Each,
-    Next = min(To, (Replica + 1) * Each),
+    Next = lists:min([To, (Replica + 1) * Each, From + ?SLICE]),
     First = From rem Each,
     ok = in_own_process(fun() ->
         Events = live_events(Replica, {First, Next - Replica * Each}),
@@ -124,7 +130,19 @@ sized(Calls, Size, #{rss := EmptyRss, core := EmptyCore, log := EmptyLog}) ->
             _ ->
                 #{list_to_atom("bytes_per_live_call_" ++ Size) => PerCall}
         end,
-    maps:merge(Bytes, pages(Size)).
+    maps:merge(Bytes#{list_to_atom("tick_" ++ Size ++ "_us") => tick_us()}, pages(Size)).
+
+%% Asking the core what is due, which nothing is.
+tick_us() ->
+    {ok, Store} = era_callstore_router:store(1),
+    NowMs = era_callstore_clock:now_ms(),
+    bench_stat:median([
+        begin
+            {Us, #{chunk := none}} = bench_case:elapsed_us(fun() -> era_callstore_nif:tick(Store, NowMs) end),
+            Us
+        end
+     || _ <- lists:seq(1, ?QUERIES)
+    ]).
 
 memory() ->
     _ = [erlang:garbage_collect(Pid) || Pid <- processes()],

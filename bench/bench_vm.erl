@@ -43,10 +43,11 @@ names(#{name := Name}) ->
 names(#{}) ->
     #{}.
 
-%% The paths of this VM, and quiet logging: progress belongs to the controlling VM.
+%% The paths of this VM, and quiet logging: progress belongs to the controlling VM. Prepared events are literals, for which the
+%% default area of 1 GB is too small.
 arguments() ->
     Paths = [filename:absname(Path) || Path <- code:get_path(), not lists:prefix(code:lib_dir(), Path), Path =/= "."],
-    ["-pa" | Paths] ++ ["-setcookie", "bench", "-connect_all", "true", "-kernel", "logger_level", "error"].
+    ["+MIscs", "8192", "-pa" | Paths] ++ ["-setcookie", "bench", "-connect_all", "true", "-kernel", "logger_level", "error"].
 
 %% Ends a VM the quick way; nothing of it is needed any more.
 -spec stop(vm()) -> ok.
@@ -56,14 +57,15 @@ stop(#vm{peer = Peer} = VM) ->
         false -> ok
     end.
 
-%% SIGKILL, and waits until the VM is gone.
+%% SIGKILL, and waits until the process is gone: it loses its connection before its memory.
 -spec kill(vm()) -> ok.
 kill(#vm{peer = Peer, os_pid = OsPid}) ->
     Ref = monitor(process, Peer),
     [] = os:cmd("kill -9 " ++ OsPid),
     receive
         {'DOWN', Ref, process, Peer, _} -> ok
-    end.
+    end,
+    bench_case:until(fun() -> not filelib:is_dir("/proc/" ++ OsPid) end, 60).
 
 %% Calls a function in the VM and waits for it as long as it takes.
 -spec call(vm(), module(), atom(), [term()]) -> term().
