@@ -18,6 +18,13 @@
     lag_chunks => non_neg_integer(),
     live => non_neg_integer(),
     closed => non_neg_integer(),
+    started => non_neg_integer(),
+    %% calls in RAM: those that live, and the closed ones that are not forgotten yet
+    kept => non_neg_integer(),
+    events => non_neg_integer(),
+    duplicates => non_neg_integer(),
+    late => non_neg_integer(),
+    due => non_neg_integer(),
     log_chunks => non_neg_integer(),
     log_bytes => non_neg_integer(),
     outbox => #{binary() => map()},
@@ -80,7 +87,7 @@ of_store(Group, Store) ->
     Outbox = maps:map(
         fun(Sink, Depth) -> maps:merge(Depth, era_callstore_router:noted({outbox, Group, Sink})) end, Pending
     ),
-    Counted = maps:with([started, events, duplicates, late, log_bytes, due], Info),
+    Counted = maps:with([started, kept, events, duplicates, late, log_bytes, due], Info),
     Counted#{live => Live, closed => Closed, memory_bytes => Memory, outbox => Outbox}.
 
 %% @doc The status as lines for a terminal.

@@ -36,7 +36,7 @@
     rejected = 0 :: non_neg_integer(),
     faults = [] :: [iodata()],
     more_faults = 0 :: non_neg_integer(),
-    peak = #{live => 0, memory_bytes => 0} :: #{live := non_neg_integer(), memory_bytes := non_neg_integer()}
+    peak = #{live => 0, kept => 0, memory_bytes => 0} :: callstore_demo_result:sizes()
 }).
 
 %% @doc Runs the demo with the emulator's extra arguments and ends the emulator.
@@ -246,7 +246,7 @@ groups(Holds) ->
 sizes() ->
     #{groups := Groups} = era_callstore:status(),
     Sum = fun(Key) -> lists:sum([maps:get(Key, G) || G <- maps:values(Groups)]) end,
-    #{live => Sum(live), memory_bytes => Sum(memory_bytes)}.
+    #{live => Sum(live), kept => Sum(kept), memory_bytes => Sum(memory_bytes)}.
 
 await(What, Holds) -> await(What, Holds, erlang:monotonic_time(millisecond) + ?AWAIT_MS).
 

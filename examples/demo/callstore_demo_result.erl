@@ -6,7 +6,10 @@
 -module(callstore_demo_result).
 
 -export([prepare/1, collect/1, write/2, show/2, faults/1]).
--export_type([result/0]).
+-export_type([result/0, sizes/0]).
+
+%% Live calls; calls in RAM, which are those and the closed ones that are kept for a while; the bytes of both.
+-type sizes() :: #{live := non_neg_integer(), kept := non_neg_integer(), memory_bytes := non_neg_integer()}.
 
 -type result() :: #{
     outcomes := #{string() => {Calls :: pos_integer(), TalkMs :: non_neg_integer()}},
@@ -194,6 +197,7 @@ show(#{outcomes := Outcomes, calls := Calls} = Result, Played) ->
             {"rows of the projection COPM3", maps:get(rows, Result)},
             {"events/s", Events * 1000 div TookMs},
             {"live calls at the peak", maps:get(live, Peak)},
+            {"  in RAM then, with closed ones", maps:get(kept, Peak)},
             {"bytes per live call at the peak", per_call(Peak)}
         ]
     ),
@@ -203,8 +207,8 @@ show(#{outcomes := Outcomes, calls := Calls} = Result, Played) ->
 mean_seconds(0, _N) -> "";
 mean_seconds(TalkMs, N) -> io_lib:format("~.1f", [TalkMs / N / 1000]).
 
-per_call(#{live := 0}) -> "-";
-per_call(#{live := Live, memory_bytes := Bytes}) -> Bytes div Live.
+per_call(#{kept := 0}) -> "-";
+per_call(#{kept := Kept, memory_bytes := Bytes}) -> Bytes div Kept.
 
 value(Value) when is_integer(Value) -> integer_to_list(Value);
 value(Text) -> Text.
