@@ -2,7 +2,7 @@
 %%       into it at a time, the CDR built as a map when the call ends. Pure.
 %% Holds: it does the job that ours is measured at: state, times, both subscribers, forks, holds, routing, recording, a history
 %%        of all events, duplicates by event id, one CDR per call. Where the job has a cheaper reading it takes it: the history keeps
-%%        id, time and type of an event and not its fields (with all fields the peers are three to six times slower), events fold in the
+%%        id, time and type of an event and not its fields (with all fields the peers are about twice slower), events fold in the
 %%        order of arrival (no refold), there are no indexes by subscriber or Call-ID, a closed call is never purged.
 %% Callers: bench_peer_mnesia, bench_peer_ets, which keep the maps and the counters.
 -module(bench_peer_call).

@@ -4,7 +4,7 @@
 %% Callers: bench_put, bench_core, bench_live.
 -module(bench_peer_ets).
 
--export([new/0, put/2, bytes_per_call/1, delete/1]).
+-export([new/0, put/2, bytes_per_call/1]).
 
 -export_type([tables/0]).
 
@@ -13,11 +13,6 @@
 -spec new() -> tables().
 new() ->
     {ets:new(bench_calls, [set]), ets:new(bench_cdrs, [set]), ets:new(bench_counters, [set])}.
-
--spec delete(tables()) -> ok.
-delete({Calls, Cdrs, Counters}) ->
-    _ = [ets:delete(Table) || Table <- [Calls, Cdrs, Counters]],
-    ok.
 
 %% Takes a batch, event by event; returns how many were new.
 -spec put(tables(), [bench_events:event()]) -> non_neg_integer().

@@ -5,7 +5,7 @@
 %% Callers: bench_put, bench_cluster, each in a VM of its own. Ends with its VM.
 -module(bench_peer_mnesia).
 
--export([start/1, join/1, put/2, barrier/0, bytes_per_call/0, calls/0]).
+-export([start/1, join/1, put/2, barrier/0]).
 
 -type access() :: transaction | async_dirty.
 
@@ -91,13 +91,3 @@ counted(duplicate) ->
 counted({_Call, Counters, _Cdr}) ->
     _ = [ets:update_counter(?COUNTERS, Key, By, {Key, 0}) || {Key, By} <- Counters],
     1.
-
-%% Calls in the table, closed ones too.
--spec calls() -> non_neg_integer().
-calls() ->
-    mnesia:table_info(?CALLS, size).
-
-%% RAM of the table, per call in it.
--spec bytes_per_call() -> float().
-bytes_per_call() ->
-    mnesia:table_info(?CALLS, memory) * erlang:system_info(wordsize) / calls().
