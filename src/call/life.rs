@@ -215,10 +215,11 @@ impl Life {
         if self.first_ts == 0 {
             self.first_ts = event.ts;
         }
-        match event.kind {
-            Kind::Record => return self.note_issue(event),
-            Kind::Accepted | Kind::Evidence | Kind::Owner => return,
-            _ => {}
+        if event.kind == Kind::Record {
+            self.note_issue(event);
+        }
+        if !is_fact(event.kind) {
+            return;
         }
         self.facts += 1;
         self.sum = self.sum.wrapping_add(weight(&event.id));
@@ -406,6 +407,14 @@ impl Life {
     pub fn is_issued(&self) -> bool {
         self.revision > 0 && self.issued_facts == self.facts && self.issued_sum == self.sum
     }
+}
+
+/// Whether a record folds events of this kind. What is only about records and watching is no fact of the call.
+pub fn is_fact(kind: Kind) -> bool {
+    !matches!(
+        kind,
+        Kind::Record | Kind::Accepted | Kind::Evidence | Kind::Owner
+    )
 }
 
 /// What one fact adds to the sum over a set. Sums of equal sets are equal in any order.

@@ -15,7 +15,7 @@ use smallvec::SmallVec;
 use super::bytes::{Reader, put_varint};
 use super::raw::{self, RawEvent, RawEvents};
 use super::texts::{GroupTexts, Lookup, Texts, TextsView};
-use super::{Corrupt, Event, EventId, Head};
+use super::{Corrupt, Event, EventId, Head, Kind};
 
 /// From how many events on their identities are searched by hash instead of by scan.
 const SCAN_LIMIT: usize = 96;
@@ -305,6 +305,14 @@ impl<'a> Group<'a> {
             texts,
             events,
         })
+    }
+
+    /// Whether any event of a kind of which this is true is not in a set.
+    pub fn adds(&self, set: &EventSet, counts: impl Fn(Kind) -> bool) -> bool {
+        let events = RawEvents::new(self.events).flatten();
+        events
+            .into_iter()
+            .any(|raw| counts(raw.kind) && !set.contains(&raw.id))
     }
 
     /// Whether a set with this head is called otherwise.

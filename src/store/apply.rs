@@ -57,6 +57,7 @@ impl Store {
             return Ok(());
         };
         let before = entry.bytes();
+        self.keep_overtaken(&mut entry, group);
         let read = self.push_all(&mut entry, group, slot, applied);
         self.hold_row(&mut entry, group, row);
         self.entry_bytes = self.entry_bytes + entry.bytes() - before;

@@ -4,6 +4,7 @@ use smallvec::SmallVec;
 
 use super::domains::DomainNo;
 use super::keys::Key;
+use super::outbox::Pending;
 use super::rows::RowNo;
 use crate::call::{Life, State};
 use crate::event::{Corrupt, Event, EventId, EventSet, Field, Kind};
@@ -42,6 +43,8 @@ pub struct Entry {
     pub queued: bool,
     /// The newest revision that was put into the queues of the sinks.
     pub queued_revision: u32,
+    /// Revisions that were issued, and overtaken by a new fact before all sinks had accepted them.
+    pub overtaken: Vec<Pending>,
 }
 
 impl Entry {
@@ -62,6 +65,7 @@ impl Entry {
             awaits_stop: false,
             queued: false,
             queued_revision: 0,
+            overtaken: Vec::new(),
         }
     }
 
@@ -86,7 +90,17 @@ impl Entry {
             if let Some(newest) = self.accepted.get_mut(number) {
                 *newest = revision.max(*newest);
             }
+            self.drop_overtaken(sinks.len());
         }
+    }
+
+    /// Lets go of the overtaken revisions that all sinks have.
+    fn drop_overtaken(&mut self, sinks: usize) {
+        let least = (0..sinks)
+            .map(|sink| self.accepted(sink))
+            .min()
+            .unwrap_or(0);
+        self.overtaken.retain(|it| it.revision > least);
     }
 
     /// Whether the fold may wait: it is a large set, and few of its events came out of order.
@@ -133,6 +147,11 @@ impl Entry {
         size_of::<Entry>()
             + 16
             + self.set.heap_bytes()
+            + self
+                .overtaken
+                .iter()
+                .map(Pending::heap_bytes)
+                .sum::<usize>()
             + 32
             + spilled(self.keys.spilled(), self.keys.capacity() * 4)
             + spilled(self.rows.spilled(), self.rows.capacity() * 4)

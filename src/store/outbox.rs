@@ -1,8 +1,8 @@
 //! Records on their way: which are to be issued, which each sink has not accepted yet.
 //!
 //! A revision is issued by an event in the log before anybody sees it. That event counts and sums the facts that the
-//! revision folds, so a revision has one content only: where the facts have changed since, it is passed over and the
-//! next one is issued.
+//! revision folds, so a revision has one content only. Where a new fact comes before all sinks have accepted it, it is
+//! kept as it was, and the next one is issued.
 
 use std::collections::VecDeque;
 
@@ -10,8 +10,10 @@ use super::Store;
 use super::entry::Entry;
 use super::keys::Slot;
 use crate::call::Call;
+use crate::call::life::is_fact;
 use crate::event::chunk::MAX_EVENTS;
 use crate::event::head::derived_id;
+use crate::event::set::Group;
 use crate::event::{Event, EventId, EventSet, Field, Fields, Head, Kind, Name, Value, encode};
 use crate::record::{self, Context, JsonOut};
 
@@ -54,6 +56,14 @@ pub struct Depth {
     pub depth: usize,
     /// For how long, ms.
     pub oldest_ms: i64,
+}
+
+impl Pending {
+    /// Bytes on the heap.
+    pub(super) fn heap_bytes(&self) -> usize {
+        let projection = self.projection.as_ref().map_or(0, Vec::capacity);
+        size_of::<Pending>() + self.domain.capacity() + self.record.capacity() + projection
+    }
 }
 
 impl Outbox {
@@ -135,12 +145,12 @@ impl Store {
         let Some(queue) = self.outbox.sinks.get(number) else {
             return Vec::new();
         };
-        let entries = queue
+        let waiting = queue
             .iter()
-            .filter_map(|waiting| self.waiting_entry(waiting, number));
-        entries
+            .filter_map(|it| Some((self.waiting_entry(it, number)?, it.revision)));
+        waiting
             .take(max)
-            .filter_map(|entry| self.render(entry))
+            .filter_map(|(entry, revision)| self.revision(entry, revision))
             .collect()
     }
 
@@ -159,9 +169,8 @@ impl Store {
     fn waiting_entry(&self, waiting: &Waiting, number: usize) -> Option<&Entry> {
         self.entry(waiting.slot).filter(|entry| {
             entry.cid == waiting.cid
-                && entry.life.revision == waiting.revision
-                && entry.life.is_issued()
                 && entry.accepted(number) < waiting.revision
+                && entry.has_content(waiting.revision)
         })
     }
 
@@ -190,6 +199,24 @@ impl Store {
     /// How many records are to be issued.
     pub fn due(&self) -> usize {
         self.outbox.due.len()
+    }
+
+    /// Keeps what the newest revision says, if some sink has not accepted it and the group changes it.
+    pub(super) fn keep_overtaken(&self, entry: &mut Entry, group: &Group<'_>) {
+        let is_overtaken = self.settings.wants_records()
+            && entry.life.is_issued()
+            && !entry.is_delivered(self.settings.sinks.len())
+            && group.adds(&entry.set, is_fact);
+        if let Some(pending) = is_overtaken.then(|| self.render(entry)).flatten() {
+            entry.overtaken.push(pending);
+        }
+    }
+
+    fn revision(&self, entry: &Entry, revision: u32) -> Option<Pending> {
+        match entry.overtaken(revision) {
+            Some(pending) => Some(pending.clone()),
+            None => self.render(entry),
+        }
     }
 
     fn render(&self, entry: &Entry) -> Option<Pending> {
@@ -235,6 +262,18 @@ impl Store {
 }
 
 impl Entry {
+    fn overtaken(&self, revision: u32) -> Option<&Pending> {
+        self.overtaken
+            .iter()
+            .find(|pending| pending.revision == revision)
+    }
+
+    /// Whether what a revision says is known: it is the newest and nothing has changed since, or it was kept.
+    fn has_content(&self, revision: u32) -> bool {
+        self.life.revision == revision && self.life.is_issued()
+            || self.overtaken(revision).is_some()
+    }
+
     /// Everything that is known of the call.
     pub(super) fn call(&self) -> Option<Call<'_>> {
         let head = Head {
