@@ -125,6 +125,7 @@ active({call, From}, stand_down, Data) ->
     {next_state, passive, finish_term(Data#data{yielded = true}), [{reply, From, ok}]};
 active(info, {'EXIT', Term, Reason}, #data{term = Term, group = Group} = Data) ->
     Ended = Data#data{term = undefined},
+    ok = era_callstore_router:retract_writer(Group),
     case era_callstore_log:term(Group) of
         {Epoch, Node} when Node =/= node() ->
             ?LOG_WARNING(#{what => "fenced: another instance is active", group => Group, node => Node, epoch => Epoch});
@@ -235,7 +236,9 @@ abandon_term(#data{term = undefined} = Data) ->
 abandon_term(#data{term = Sup} = Data) ->
     exit(Sup, shutdown),
     receive
-        {'EXIT', Sup, _} -> Data#data{term = undefined}
+        {'EXIT', Sup, _} ->
+            ok = era_callstore_router:retract_writer(Data#data.group),
+            Data#data{term = undefined}
     end.
 
 %% --- small things

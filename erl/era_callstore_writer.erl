@@ -56,8 +56,14 @@ when
 put({Pid, Queue, MaxBytes}, Chunk, Count, Bytes) ->
     case atomics:add_get(Queue, 1, Bytes) of
         Waiting when Waiting > MaxBytes, Waiting > Bytes ->
-            ok = atomics:sub(Queue, 1, Bytes),
-            {error, overload};
+            %% The queue of a writer that has just died says nothing: its end is what the caller is to hear.
+            case is_process_alive(Pid) of
+                true ->
+                    ok = atomics:sub(Queue, 1, Bytes),
+                    {error, overload};
+                false ->
+                    {ok, send(Pid, Chunk, Count, Bytes)}
+            end;
         _ ->
             {ok, send(Pid, Chunk, Count, Bytes)}
     end.
