@@ -4,7 +4,7 @@
 %%%   erl -noshell … -s callstore_demo main -extra EVENTS OUT DIR TTY          (see `run' beside this file)
 %%%
 %%% Always holds: virtual time never passes an event that was not put yet; every run begins with an empty data folder of
-%%% its own; whatever goes wrong with the input, what was accepted gets its records, and the exit status is not 0.
+%%% its own; whatever goes wrong with the input, every call that ended in what was accepted gets its record, and the exit status is not 0.
 %%% Exit status: 0 all well; 1 the input had faults; 2 the demo could not run; 3 the result is not what it must be.
 %%% Must never: use more of era_callstore than role code and an operator may, and the clock.
 -module(callstore_demo).
@@ -264,11 +264,13 @@ status(#play{faults = Faults, more_faults = More} = Play, Left, Wrong) ->
     lists:foreach(fun complain/1, Faults),
     More > 0 andalso complain(io_lib:format("and ~b more", [More])),
     lists:foreach(fun complain/1, Wrong),
-    Left > 0 andalso complain(io_lib:format("~b calls still live after every deadline", [Left])),
-    case {Wrong =/= [] orelse Left > 0, Play#play.faults} of
-        {true, _} -> 3;
-        {false, [_ | _]} -> 1;
-        {false, []} -> 0
+    Left > 0 andalso complain(io_lib:format("~b calls had no end in what was played: they live on, without a record", [Left])),
+    %% Input with faults may lack the ends of calls; whole input may not.
+    case {Wrong, Play#play.faults, Left} of
+        {[_ | _], _, _} -> 3;
+        {[], [_ | _], _} -> 1;
+        {[], [], 0} -> 0;
+        {[], [], _} -> 3
     end.
 
 or_stop({ok, Value}) -> Value;

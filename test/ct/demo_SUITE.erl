@@ -1,0 +1,161 @@
+%%% `make demo' as a user sees it: what it prints, what it writes, how it ends, with good input and with bad.
+-module(demo_SUITE).
+
+-include_lib("common_test/include/ct.hrl").
+-include_lib("stdlib/include/assert.hrl").
+
+-export([all/0, suite/0, init_per_suite/1, end_per_suite/1]).
+-export([
+    plays_the_sample/1,
+    every_event_twice_is_one_play/1,
+    gzip_that_ends_early/1,
+    bad_lines/1,
+    file_without_events/1,
+    missing_file/1,
+    unwritable_out/1
+]).
+
+-define(RUN_MS, 120000).
+-define(CALLS, 60).
+-define(ANSWERED, 47).
+
+suite() -> [{timetrap, {minutes, 5}}].
+
+all() ->
+    [
+        plays_the_sample,
+        every_event_twice_is_one_play,
+        gzip_that_ends_early,
+        bad_lines,
+        file_without_events,
+        missing_file,
+        unwritable_out
+    ].
+
+init_per_suite(Config) ->
+    Root = os_command:repository(),
+    Sample = filename:join([Root, "test", "sample", "sip-calls.ndjson.gz"]),
+    {ok, Packed} = file:read_file(Sample),
+    Lines = binary:split(zlib:gunzip(Packed), <<"\n">>, [global, trim_all]),
+    [{root, Root}, {sample, Sample}, {packed, Packed}, {lines, Lines} | Config].
+
+end_per_suite(_Config) -> ok.
+
+plays_the_sample(Config) ->
+    {Status, Output, Out} = demo(plays_the_sample, ?config(sample, Config), Config),
+    ?assertEqual(0, Status),
+    ?assertEqual(length(?config(lines, Config)), figure("accepted", Output)),
+    ?assertEqual(0, figure("rejected", Output)),
+    ?assertEqual(0, figure("live calls left", Output)),
+    ?assertEqual(?CALLS, figure("calls with a record", Output)),
+    ?assertEqual(?CALLS, map_size(revisions(Out))),
+    ?assertEqual(figure("records, all revisions", Output), length(records(Out))),
+    ?assertEqual(?ANSWERED, length(lists:usort([Cid || #{<<"invite_id">> := Cid} <- rows(Out)]))).
+
+every_event_twice_is_one_play(Config) ->
+    Lines = lists:append([[L, L] || L <- ?config(lines, Config)]),
+    {Status, Output, Out} = demo(every_event_twice_is_one_play, plain(twice, Lines, Config), Config),
+    ?assertEqual(0, Status),
+    ?assertEqual(length(?config(lines, Config)), figure("duplicates", Output)),
+    ?assertEqual(?CALLS, map_size(revisions(Out))).
+
+%% What came before the end is played: a call of it has its record, or its end was in what is missing and it lives.
+gzip_that_ends_early(Config) ->
+    Packed = ?config(packed, Config),
+    Cut = file("cut.ndjson.gz", binary:part(Packed, 0, byte_size(Packed) div 2), Config),
+    {Status, Output, Out} = demo(gzip_that_ends_early, Cut, Config),
+    ?assertEqual(1, Status),
+    ?assertNotEqual(nomatch, string:find(Output, "ends early")),
+    Accepted = figure("accepted", Output),
+    ?assert(Accepted > 0),
+    Played = cids(lists:sublist(?config(lines, Config), Accepted)),
+    Recorded = maps:keys(revisions(Out)),
+    ?assertEqual([], Recorded -- Played),
+    ?assertEqual(length(Played), length(Recorded) + figure("live calls left", Output)),
+    ?assertEqual(ended(lists:sublist(?config(lines, Config), Accepted)), lists:sort(Recorded)).
+
+bad_lines(Config) ->
+    [First | Rest] = ?config(lines, Config),
+    Bad = [<<"this is no JSON">>, binary:part(First, 0, byte_size(First) div 2), <<"{\"class\":\"callevents\"}">>],
+    {Status, Output, Out} = demo(bad_lines, plain(bad, [First | Bad] ++ Rest, Config), Config),
+    ?assertEqual(1, Status),
+    ?assertEqual(length(Bad), figure("rejected", Output)),
+    [?assertNotEqual(nomatch, string:find(Output, "line " ++ integer_to_list(N) ++ " rejected")) || N <- [2, 3, 4]],
+    ?assertEqual(?CALLS, map_size(revisions(Out))).
+
+file_without_events(Config) ->
+    {Status, Output, _} = demo(file_without_events, plain(empty, [], Config), Config),
+    ?assertEqual(1, Status),
+    ?assertNotEqual(nomatch, string:find(Output, "no events")).
+
+missing_file(Config) ->
+    {Status, Output, _} = demo(missing_file, "/nowhere/calls.ndjson", Config),
+    ?assertEqual(2, Status),
+    ?assertNotEqual(nomatch, string:find(Output, "/nowhere/calls.ndjson: no such file or directory")).
+
+%% A folder cannot be made where a file is; so it is for root too.
+unwritable_out(Config) ->
+    Out = filename:join(file("a-file", <<>>, Config), "out"),
+    {Status, Output} = run(unwritable_out, ?config(sample, Config), Out, Config),
+    ?assertEqual(2, Status),
+    ?assertNotEqual(nomatch, string:find(Output, "cannot be written")),
+    ?assertEqual(nomatch, string:find(Output, "playing")).
+
+%% --- playing and reading
+
+demo(Case, Events, Config) ->
+    Out = filename:join([?config(priv_dir, Config), atom_to_list(Case), "out"]),
+    {Status, Output} = run(Case, Events, Out, Config),
+    {Status, Output, Out}.
+
+run(Case, Events, Out, Config) ->
+    Root = ?config(root, Config),
+    Dir = filename:join([?config(priv_dir, Config), atom_to_list(Case), "run"]),
+    Env = [{"DEMO_DIR", Dir}, {"ERA_CALLSTORE_EBIN", code:lib_dir(era_callstore, ebin)}],
+    {Status, Output} = os_command:run(Root, [filename:join(Root, "examples/demo/run"), Events, Out], Env, ?RUN_MS),
+    ct:log("~ts", [Output]),
+    {Status, Output}.
+
+plain(Name, Lines, Config) -> file(atom_to_list(Name) ++ ".ndjson", [[L, $\n] || L <- Lines], Config).
+
+file(Name, Content, Config) ->
+    Path = filename:join(?config(priv_dir, Config), Name),
+    ok = file:write_file(Path, Content),
+    Path.
+
+%% The number behind a name in the table.
+figure(Name, Output) ->
+    {match, [Digits]} = re:run(Output, "^ *" ++ Name ++ " +([0-9]+) *$", [multiline, {capture, all_but_first, list}]),
+    list_to_integer(Digits).
+
+records(Out) -> json_lines(filename:join(Out, "records.ndjson")).
+
+rows(Out) -> json_lines(filename:join(Out, "COPM3_dialogs.ndjson")).
+
+%% Revisions of each call, which must be 1, 2 … in the order of the file.
+revisions(Out) ->
+    Revisions = lists:foldl(
+        fun(#{<<"cid">> := Cid, <<"revision">> := R}, Acc) -> maps:update_with(Cid, fun(Rs) -> Rs ++ [R] end, [R], Acc) end,
+        #{},
+        records(Out)
+    ),
+    [?assertEqual({Cid, lists:seq(1, length(Rs))}, {Cid, Rs}) || {Cid, Rs} <- maps:to_list(Revisions)],
+    Revisions.
+
+cids(Lines) -> lists:usort([Cid || #{<<"data">> := #{<<"cid">> := Cid}} <- [decoded(L) || L <- Lines]]).
+
+%% Calls whose end is among these lines.
+ended(Lines) ->
+    lists:usort([
+        Cid
+     || #{<<"type">> := Type, <<"data">> := #{<<"cid">> := Cid}} <- [decoded(L) || L <- Lines],
+        lists:member(Type, [<<"dlg_end">>, <<"dlg_stop">>, <<"route_fin">>])
+    ]).
+
+json_lines(Path) ->
+    {ok, Text} = file:read_file(Path),
+    [decoded(Line) || Line <- binary:split(Text, <<"\n">>, [global, trim])].
+
+decoded(Line) ->
+    {ok, Term} = era_callstore_nif:json_decode(Line),
+    Term.
