@@ -162,7 +162,7 @@ check_whole(#{roles := Source, sinks := Sinks} = Values) ->
     case era_callstore_role:check(Source) of
         {ok, Roles, Warnings} ->
             Placed = place(Roles, Values),
-            case [P || {error, Ps} <- [CheckedSinks, Placed], P <- Ps] ++ router_problems(Roles, Values) of
+            case [P || {error, Ps} <- [CheckedSinks, Placed], P <- Ps] ++ watch_problems(Values) ++ router_problems(Roles, Values) of
                 [] ->
                     {ok, Specs} = CheckedSinks,
                     {ok, Instances} = Placed,
@@ -178,6 +178,21 @@ check_whole(#{roles := Source, sinks := Sinks} = Values) ->
             end;
         {error, Problems} ->
             {error, Problems ++ case CheckedSinks of {error, More} -> More; {ok, _} -> [] end}
+    end.
+
+%% Which limits there are is known to the core, by making a store with them.
+watch_problems(#{watch := Watch, site := Site, master_domain := Master, copm3_name := Copm3Name}) ->
+    Settings = #{
+        site => Site, master_domain => Master, group => 1, sinks => [], cdr_enabled => true, sorm3_enabled => false,
+        copm3_name => Copm3Name
+    },
+    lists:append([watch_problem(Name, Value, Settings) || {Name, Value} <- maps:to_list(Watch)]).
+
+watch_problem(Name, Value, Settings) ->
+    try era_callstore_nif:new(Settings#{watch => #{Name => Value}}) of
+        _ -> []
+    catch
+        error:_ -> [problem(["watch.", Name], Value, unknown_key, "there is no such limit")]
     end.
 
 %% The rules that need the set of all instances and the aliases are known to the core's router.

@@ -32,6 +32,8 @@
     mnesia :: reference() | undefined,
     epoch = 0 :: non_neg_integer(),
     yielded = false :: boolean(),
+    %% the node stops or the group ends here: never active again
+    leaving = false :: boolean(),
     term :: pid() | undefined,
     since :: integer()
 }).
@@ -75,8 +77,8 @@ waiting(state_timeout, retry, #data{config = Config, group = Group} = Data) ->
             }),
             {keep_state_and_data, [{state_timeout, ?RETRY_MS, retry}]}
     end;
-waiting({call, From}, Request, _Data) ->
-    refuse(From, Request);
+waiting({call, From}, Request, Data) ->
+    refuse(From, Request, Data);
 waiting(info, Message, Data) ->
     heard(waiting, Message, Data).
 
@@ -88,8 +90,8 @@ loading(enter, _Old, #data{group = Group} = Data) ->
 loading(state_timeout, retry, #data{group = Group}) ->
     ok = era_callstore_view:load(Group),
     keep_state_and_data;
-loading({call, From}, Request, _Data) ->
-    refuse(From, Request);
+loading({call, From}, Request, Data) ->
+    refuse(From, Request, Data);
 loading(info, {era_callstore_view, Group, loaded, Stats}, #data{group = Group} = Data) ->
     ?LOG_NOTICE(Stats#{what => "the log is folded", group => Group, instance => instance(Data)}),
     {next_state, passive, Data};
@@ -103,10 +105,12 @@ loading(info, Message, Data) ->
 -spec passive(gen_statem:event_type() | enter, term(), #data{}) -> gen_statem:event_handler_result(state()).
 passive(enter, _Old, Data) ->
     {keep_state, said(passive, Data), [{state_timeout, 0, decide}]};
+passive(state_timeout, decide, #data{leaving = true}) ->
+    keep_state_and_data;
 passive(state_timeout, decide, Data) ->
     decided(era_callstore_peers:decide(mine(passive, Data), Data#data.peers, passive), Data);
 passive({call, From}, stand_down, Data) ->
-    {keep_state, said(passive, Data#data{yielded = true}), [{reply, From, ok}]};
+    {keep_state, said(passive, Data#data{yielded = true, leaving = true}), [{reply, From, ok}]};
 passive({call, From}, handover, _Data) ->
     {keep_state_and_data, [{reply, From, {error, not_active}}]};
 passive(info, Message, Data) ->
@@ -122,7 +126,7 @@ active({call, From}, handover, #data{peers = Peers} = Data) ->
         _ -> {next_state, passive, finish_term(Data#data{yielded = true}), [{reply, From, ok}]}
     end;
 active({call, From}, stand_down, Data) ->
-    {next_state, passive, finish_term(Data#data{yielded = true}), [{reply, From, ok}]};
+    {next_state, passive, finish_term(Data#data{yielded = true, leaving = true}), [{reply, From, ok}]};
 active(info, {'EXIT', Term, Reason}, #data{term = Term, group = Group} = Data) ->
     Ended = Data#data{term = undefined},
     ok = era_callstore_router:retract_writer(Group),
@@ -243,8 +247,8 @@ abandon_term(#data{term = Sup} = Data) ->
 
 %% --- small things
 
-refuse(From, handover) -> {keep_state_and_data, [{reply, From, {error, not_active}}]};
-refuse(From, stand_down) -> {keep_state_and_data, [{reply, From, ok}]}.
+refuse(From, handover, _Data) -> {keep_state_and_data, [{reply, From, {error, not_active}}]};
+refuse(From, stand_down, Data) -> {keep_state, Data#data{leaving = true}, [{reply, From, ok}]}.
 
 %% Tells the peers and leaves the note for the status.
 said(State, #data{group = Group, peers = Peers} = Data) ->
