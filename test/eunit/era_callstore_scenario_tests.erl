@@ -1,0 +1,276 @@
+%%% Plays the files of test/scenarios/ through the whole application: put, log, fold, ticker, outbox, collection.
+%%%
+%%% Always holds: every variant of a scenario begins with an empty application on virtual time; after a step everything
+%%% due is done and delivered before anything is looked at.
+-module(era_callstore_scenario_tests).
+
+-include_lib("eunit/include/eunit.hrl").
+
+-define(GROUP, 11010).
+-define(PROJECTION, <<"cdr/COPM3_dialogs">>).
+-define(BATCH, 1000).
+-define(WAIT_MS, 30000).
+%% Of the orders of a batch so many are played here; the Rust tests play all.
+-define(ORDERS, 6).
+-define(STEPS, [<<"put">>, <<"advance">>, <<"expect">>, <<"repeat">>, <<"many">>]).
+%% Played where owners are watched.
+-define(LATER, ["20", "21", "22", "23", "24", "25", "26", "27", "28", "29", "37"]).
+
+-record(run, {
+    scenario :: era_callstore_scenario:scenario(),
+    variant :: as_given | twice | reversed | split | {order, non_neg_integer()},
+    title :: unicode:chardata()
+}).
+
+scenarios_test_() ->
+    Names = [Name || Name <- era_callstore_scenario:names(), not lists:member(lists:sublist(Name, 2), ?LATER)],
+    ?assert(length(Names) >= 28),
+    {setup, fun silent/0, fun loud/1, [
+        {lists:flatten(io_lib:format("~ts, ~0p", [Name, Variant])), {timeout, 120, fun() -> play(Name, Scenario, Variant) end}}
+     || Name <- Names, {Scenario, Variants} <- [told(Name)], Variant <- Variants
+    ]}.
+
+told(Name) ->
+    Scenario = era_callstore_scenario:load(Name),
+    {Scenario, lists:append([variants(Variant, Scenario) || Variant <- maps:get(variants, Scenario)])}.
+
+variants(<<"as given">>, _) -> [as_given];
+variants(<<"twice">>, _) -> [twice];
+variants(<<"reversed">>, _) -> [reversed];
+variants(<<"split">>, _) -> [split];
+variants(<<"permutations">>, #{steps := Steps}) ->
+    Longest = lists:max([length(Put) || #{<<"put">> := Put} <- Steps]),
+    All = lists:foldl(fun erlang:'*'/2, 1, lists:seq(1, Longest)),
+    [{order, N * All div ?ORDERS + N} || N <- lists:seq(0, ?ORDERS - 1)].
+
+%% --- the application
+
+silent() ->
+    #{level := Level} = logger:get_primary_config(),
+    ok = logger:set_primary_config(level, error),
+    Level.
+
+loud(Level) -> ok = logger:set_primary_config(level, Level).
+
+play(Name, #{base := Base, title := Title, steps := Steps} = Scenario, Variant) ->
+    Run = #run{scenario = Scenario, variant = Variant, title = io_lib:format("~ts: ~ts, ~0p", [Name, Title, Variant])},
+    Dir = filename:join("/tmp", "era_callstore_scenario_" ++ os:getpid()),
+    ok = start(Base, Dir, maps:get(settings, Scenario)),
+    try
+        lists:foreach(fun({Number, Step}) -> step(Step, Number, Run) end, numbered(Steps))
+    after
+        stop(Dir)
+    end.
+
+start(Base, Dir, Settings) ->
+    ok = era_callstore_clock:use_virtual(Base),
+    _ = application:load(era_callstore),
+    Flags = maps:with([<<"cdr_enabled">>, <<"sorm3_enabled">>], Settings),
+    Role = #{
+        <<"name">> => <<"callstore1">>, <<"roletype">> => <<"callstore">>, <<"iface">> => <<"lo">>,
+        <<"group">> => ?GROUP, <<"order">> => 1, <<"include_domains">> => [], <<"mnesia_storage_mode">> => <<"ram">>
+    },
+    Env = #{
+        roles => [maps:merge(Role, Flags)],
+        site => <<"msk">>,
+        master_domain => <<"era.test">>,
+        data_dir => Dir,
+        sinks => [{collection, #{}}],
+        event_aliases => maps:get(<<"event_aliases">>, Settings, #{}),
+        watch => maps:get(<<"watch">>, Settings, #{})
+    },
+    maps:foreach(fun(Key, Value) -> ok = application:set_env(era_callstore, Key, Value) end, Env),
+    {ok, _} = application:ensure_all_started(era_callstore),
+    ok = era_callstore_router:await_active(?GROUP, ?WAIT_MS),
+    settled().
+
+stop(Dir) ->
+    ok = application:stop(era_callstore),
+    _ = application:stop(mnesia),
+    ok = application:unload(era_callstore),
+    ok = era_callstore_clock:use_system(),
+    case file:del_dir_r(Dir) of
+        ok -> ok;
+        {error, enoent} -> ok
+    end.
+
+%% Everything due now is done and every record is with the sink.
+settled() ->
+    ok = era_callstore_clock:advance_to(era_callstore_clock:now_ms()),
+    ok = era_callstore_outbox:drain(?GROUP, ?WAIT_MS).
+
+advance_to(Ms) ->
+    ok = era_callstore_clock:advance_to(Ms),
+    settled().
+
+%% --- steps
+
+step(Step, Number, Run) ->
+    case [Name || Name <- ?STEPS, maps:is_key(Name, Step)] of
+        [<<"put">>] -> put(Step, Number, Run);
+        [<<"advance">>] -> advance_to(era_callstore_clock:now_ms() + maps:get(<<"advance">>, Step));
+        [<<"repeat">>] -> repeat(maps:get(<<"repeat">>, Step), Number, Run);
+        [<<"expect">>] -> expect(maps:get(<<"expect">>, Step), Number, Run)
+    end,
+    check(Run).
+
+numbered(List) -> lists:zip(lists:seq(1, length(List)), List).
+
+put(#{<<"put">> := Specs} = Step, Number, #run{scenario = Scenario} = Run) ->
+    Given = [
+        #{spec => Spec, step => Number, index => Index, shift => 0}
+     || {Index, Spec} <- numbered(Specs), maps:get(<<"only">>, Spec, <<"erlang">>) =:= <<"erlang">>
+    ],
+    ok = follow_clock(Given, Run),
+    Events = [era_callstore_scenario:event(Scenario, One) || One <- Given],
+    ok = put_all(Events, Step, Number, Run),
+    settled().
+
+%% The clock moves on to the latest of the events.
+follow_clock(Given, #run{scenario = #{base := Base}}) ->
+    case [Base + At + Shift || #{spec := #{<<"at">> := At}, shift := Shift} <- Given] of
+        [] -> ok;
+        Times -> advance_to(lists:max([era_callstore_clock:now_ms() | Times]))
+    end.
+
+put_all(Events, Step, Number, #run{variant = as_given, title = Title}) ->
+    {ok, Answer} = era_callstore:put(Events),
+    Wrong = answer_differs(Step, Answer),
+    ?assertEqual([], Wrong, lists:flatten(io_lib:format("~ts, step ~b", [Title, Number])));
+put_all(Events, _Step, _Number, #run{variant = twice}) ->
+    {ok, _} = era_callstore:put(lists:append([[Event, Event] || Event <- Events])),
+    ok = settled(),
+    {ok, #{accepted := 0}} = era_callstore:put(Events),
+    ok;
+put_all(Events, _Step, _Number, #run{variant = reversed}) ->
+    {ok, _} = era_callstore:put(lists:reverse(Events)),
+    ok;
+put_all(Events, _Step, _Number, #run{variant = split}) ->
+    lists:foreach(fun(Event) -> {ok, _} = era_callstore:put(Event), ok = settled() end, Events);
+put_all(Events, _Step, _Number, #run{variant = {order, Order}}) ->
+    {ok, _} = era_callstore:put(era_callstore_scenario:order(Order, Events)),
+    ok.
+
+answer_differs(Step, #{rejected := Rejected} = Answer) ->
+    Counts = [
+        {Key, Wanted, Actual}
+     || Key <- [accepted, duplicate],
+        #{Key := Actual} <- [Answer],
+        {ok, Wanted} <- [maps:find(atom_to_binary(Key), Step)],
+        Wanted =/= Actual
+    ],
+    Expected = maps:get(<<"rejected">>, Step, []),
+    Missing = [Row || [Index | _] = Row <- Expected, not lists:keymember(Index, 1, Rejected)],
+    Other = [Row || {Index, _} = Row <- Rejected, [E || [I | _] = E <- Expected, I =:= Index, reason_is(E, Row)] =:= []],
+    Counts ++ Missing ++ Other.
+
+reason_is([_, Kinds | Field], {_, Reason}) ->
+    {Kind, About} =
+        case Reason of
+            {K, A} -> {K, [A]};
+            K -> {K, []}
+        end,
+    lists:member(atom_to_binary(Kind), binary:split(Kinds, <<"|">>, [global])) andalso
+        (Field =:= [] orelse [iolist_to_binary(io_lib:format("~ts", [A])) || A <- About] =:= Field).
+
+repeat(#{<<"times">> := Times, <<"steps">> := Steps}, Number, Run) ->
+    lists:foreach(fun(_) -> [step(Step, Number, Run) || Step <- Steps] end, lists:seq(1, Times));
+repeat(#{<<"times">> := Times, <<"every">> := Every, <<"put">> := Specs}, Number, #run{scenario = Scenario} = Run) ->
+    Placed = numbered([{Spec, Time * Every} || Time <- lists:seq(0, Times - 1), Spec <- Specs]),
+    Given = [#{spec => Spec, step => Number, index => Index, shift => Shift} || {Index, {Spec, Shift}} <- Placed],
+    ok = follow_clock(Given, Run),
+    Events = [era_callstore_scenario:event(Scenario, One) || One <- Given],
+    Ordered =
+        case Run#run.variant of
+            reversed -> lists:reverse(Events);
+            _ -> Events
+        end,
+    ok = in_batches(Ordered),
+    settled().
+
+in_batches([]) ->
+    ok;
+in_batches(Events) ->
+    {Batch, Rest} = lists:split(min(?BATCH, length(Events)), Events),
+    {ok, _} = era_callstore:put(Batch),
+    in_batches(Rest).
+
+%% --- expectations
+
+expect(Expected, Number, #run{title = Title} = Run) ->
+    Found = lists:append([hold(Key, Wanted, Run) || {Key, Wanted} <- maps:to_list(Expected)]),
+    Text = [["\n  ", Line] || Line <- Found],
+    ?assertEqual("", unicode:characters_to_list(Text), lists:flatten(io_lib:format("~ts, step ~b", [Title, Number]))).
+
+hold(<<"live">>, Wanted, _Run) ->
+    era_callstore_scenario:differences("live", Wanted, era_callstore:count(#{}));
+hold(<<"closed">>, Wanted, _Run) ->
+    era_callstore_scenario:differences("closed", Wanted, maps:get(closed, group_status()));
+hold(<<"find">>, ByKey, #run{scenario = Scenario}) ->
+    lists:append([
+        era_callstore_scenario:differences(Filled, wanted_cid(Wanted, Scenario), found(Filled))
+     || {Key, Wanted} <- maps:to_list(ByKey),
+        Filled <- [era_callstore_scenario:fill(Scenario, Key, <<"1">>)]
+    ]);
+hold(Key, ByCall, #run{scenario = Scenario}) ->
+    lists:append([
+        of_call(Key, [Key, " of ", Call], era_callstore_scenario:fill(Scenario, Wanted, Call), cid(Call, Scenario))
+     || {Call, Wanted} <- maps:to_list(ByCall)
+    ]).
+
+of_call(<<"states">>, Path, Wanted, Cid) ->
+    era_callstore_scenario:differences(Path, Wanted, maps:get(<<"state">>, call(Cid), absent));
+of_call(<<"calls">>, Path, Wanted, Cid) ->
+    era_callstore_scenario:differences(Path, Wanted, call(Cid));
+of_call(<<"records">>, Path, Wanted, Cid) ->
+    era_callstore_scenario:differences(Path, Wanted, newest(era_callstore:record(Cid)));
+of_call(<<"revisions">>, Path, Wanted, Cid) ->
+    Revisions = [Revision || #{<<"revision">> := Revision} <- era_callstore:record(Cid)],
+    era_callstore_scenario:differences(Path, Wanted, Revisions);
+of_call(<<"projections">>, Path, Wanted, Cid) ->
+    #{items := Rows} = era_callstore:collection(?PROJECTION, #{}, #{limit => 1000}),
+    era_callstore_scenario:differences(Path, Wanted, newest([Row || #{<<"invite_id">> := Of} = Row <- Rows, Of =:= Cid]));
+of_call(<<"explains">>, Path, Words, Cid) ->
+    {ok, Lines} = era_callstore:explain({cid, Cid}),
+    Text = iolist_to_binary(lists:join($\n, Lines)),
+    [[Path, ": no ", Word, " in\n", Text] || Word <- Words, binary:match(Text, Word) =:= nomatch].
+
+newest([Newest | _]) -> Newest;
+newest([]) -> null.
+
+call(Cid) ->
+    case era_callstore:call({cid, Cid}) of
+        {ok, Call} -> Call;
+        not_found -> #{}
+    end.
+
+found(Query) ->
+    [Kind, Key] = binary:split(Query, <<":">>),
+    case era_callstore:call({binary_to_existing_atom(Kind), Key}) of
+        {ok, #{<<"cid">> := Cid}} -> Cid;
+        not_found -> null
+    end.
+
+wanted_cid(null, _Scenario) -> null;
+wanted_cid(Call, Scenario) -> cid(Call, Scenario).
+
+cid(Call, Scenario) -> era_callstore_scenario:fill(Scenario, <<"{cid}">>, Call).
+
+group_status() ->
+    #{groups := #{?GROUP := Status}} = era_callstore:status(),
+    Status.
+
+%% What must be true at any moment.
+check(#run{title = Title}) ->
+    {ok, Store} = era_callstore_router:store(?GROUP),
+    #{started := Started, live := Live, closed := Closed} = era_callstore_nif:info(Store),
+    ?assertEqual({Title, Started}, {Title, Live + Closed}),
+    ?assertEqual(Live, era_callstore:count(#{})),
+    #{items := Records} = era_callstore:records(#{}, #{limit => 100}),
+    ByCall = maps:groups_from_list(fun(#{<<"cid">> := Cid}) -> Cid end, Records),
+    maps:foreach(fun(_, Revisions) -> check_revisions(Revisions) end, ByCall).
+
+check_revisions(Revisions) ->
+    ?assertMatch([_], lists:usort([Id || #{<<"record_id">> := Id} <- Revisions])),
+    Numbers = lists:sort([Number || #{<<"revision">> := Number} <- Revisions]),
+    ?assertEqual(lists:seq(1, length(Revisions)), Numbers).

@@ -1,0 +1,394 @@
+//! Plays a scenario in every variant it asks for, each on an empty store, and holds what comes out against it.
+
+use std::collections::HashMap;
+
+use callstore::event::EventId;
+use serde_json::Value;
+
+use super::format::{Given, Scenario, label};
+use super::matching::differences;
+use crate::player::{Answer, Player, settings};
+
+const BATCH: usize = 1_000;
+const STEPS: [&str; 5] = ["put", "advance", "expect", "repeat", "many"];
+
+/// In which way every `put` is played.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Variant {
+    AsGiven,
+    Twice,
+    Reversed,
+    Split,
+    /// The order of this number.
+    Order(usize),
+}
+
+/// Plays a file.
+pub fn play(name: &str) {
+    let scenario = Scenario::load(name);
+    for variant in &scenario.variants {
+        for variant in variants(variant, &scenario) {
+            Run::new(
+                &scenario,
+                variant,
+                format!("{name}: {}, {variant:?}", scenario.title),
+            )
+            .run();
+        }
+    }
+}
+
+fn variants(name: &str, scenario: &Scenario) -> Vec<Variant> {
+    match name {
+        "as given" => vec![Variant::AsGiven],
+        "twice" => vec![Variant::Twice],
+        "reversed" => vec![Variant::Reversed],
+        "split" => vec![Variant::Split],
+        "permutations" => {
+            let puts = scenario
+                .steps
+                .iter()
+                .filter_map(|step| step["put"].as_array());
+            let most = puts.map(Vec::len).max().expect("a put");
+            assert!(most <= 7, "the permutations of {most} events are too many");
+            (0..(1..=most).product()).map(Variant::Order).collect()
+        }
+        other => panic!("no variant {other}"),
+    }
+}
+
+struct Run<'s> {
+    scenario: &'s Scenario,
+    variant: Variant,
+    title: String,
+    player: Player,
+}
+
+impl<'s> Run<'s> {
+    fn new(scenario: &'s Scenario, variant: Variant, title: String) -> Run<'s> {
+        let mut told = settings();
+        let mut aliases = HashMap::new();
+        let given = scenario.settings.as_object().into_iter().flatten();
+        for (key, value) in given {
+            match key.as_str() {
+                "cdr_enabled" => told.cdr_enabled = value.as_bool().expect("a truth value"),
+                "sorm3_enabled" => told.sorm3_enabled = value.as_bool().expect("a truth value"),
+                "event_aliases" => {
+                    let pairs = value.as_object().expect("aliases").iter();
+                    aliases = pairs
+                        .map(|(theirs, ours)| (theirs.clone(), label(ours)))
+                        .collect();
+                }
+                "watch" => {
+                    for (name, ms) in value.as_object().expect("limits") {
+                        told.limits
+                            .set(name, ms.as_i64().expect("ms"))
+                            .expect("a limit");
+                    }
+                }
+                other => panic!("{title}: no setting {other}"),
+            }
+        }
+        let player = Player::new(told, scenario.base).with_aliases(aliases);
+        Run {
+            scenario,
+            variant,
+            title,
+            player,
+        }
+    }
+
+    fn run(mut self) {
+        for (number, step) in self.scenario.steps.iter().enumerate() {
+            self.step(step, number + 1);
+        }
+    }
+
+    fn step(&mut self, step: &Value, number: usize) {
+        let keys = step.as_object().expect("a step is an object");
+        let named = STEPS.iter().find(|name| keys.contains_key(**name));
+        match named.copied() {
+            Some("put") => self.put(step, number),
+            Some("advance") => {
+                let ms = step["advance"].as_i64().expect("ms");
+                self.player.advance_to(self.player.now_ms + ms);
+            }
+            Some("repeat") => self.repeat(&step["repeat"], number),
+            Some("many") => self.many(&step["many"], number),
+            Some("expect") => self.expect(&step["expect"], number),
+            _ => panic!("{}: step {number} is unknown: {step}", self.title),
+        }
+        self.player.check();
+    }
+
+    fn put(&mut self, step: &Value, number: usize) {
+        let told = step["put"].as_array().expect("put is a list").iter();
+        let given: Vec<Given<'_>> = (1..)
+            .zip(told)
+            .filter(|(_, spec)| spec["only"] != "erlang")
+            .map(|(index, spec)| Given {
+                spec,
+                step: number,
+                index,
+                shift: 0,
+            })
+            .collect();
+        let events: Vec<Vec<u8>> = given
+            .iter()
+            .map(|&given| self.scenario.event(given))
+            .collect();
+        self.follow_clock(&given);
+        let answer = self.put_all(events);
+        if self.variant == Variant::AsGiven {
+            let places: Vec<usize> = given.iter().map(|given| given.index).collect();
+            self.check_answer(step, &answer, &places, number);
+        }
+        self.player.settle();
+    }
+
+    /// The clock moves on to the latest of the events.
+    fn follow_clock(&mut self, given: &[Given<'_>]) {
+        let at = |given: &Given<'_>| Some(given.spec["at"].as_i64()? + given.shift);
+        if let Some(latest) = given.iter().filter_map(at).max() {
+            self.player.advance_to(self.scenario.base + latest);
+        }
+    }
+
+    fn put_all(&mut self, events: Vec<Vec<u8>>) -> Answer {
+        let lines = |events: &[Vec<u8>]| events.join(&b'\n');
+        match self.variant {
+            Variant::AsGiven => self.player.put(&lines(&events)),
+            Variant::Twice => {
+                let doubled: Vec<Vec<u8>> = events
+                    .iter()
+                    .flat_map(|event| [event.clone(), event.clone()])
+                    .collect();
+                self.player.put(&lines(&doubled));
+                self.player.settle();
+                self.player.put(&lines(&events))
+            }
+            Variant::Reversed => {
+                let reversed: Vec<Vec<u8>> = events.into_iter().rev().collect();
+                self.player.put(&lines(&reversed))
+            }
+            Variant::Split => {
+                for event in &events {
+                    self.player.put(event);
+                    self.player.settle();
+                }
+                Answer::default()
+            }
+            Variant::Order(order) => {
+                let events = in_order(events, order);
+                self.player.put(&lines(&events))
+            }
+        }
+    }
+
+    fn check_answer(&self, step: &Value, answer: &Answer, places: &[usize], number: usize) {
+        let title = &self.title;
+        for (key, actual) in [
+            ("accepted", answer.accepted),
+            ("duplicate", answer.duplicate),
+        ] {
+            if let Some(expected) = step[key].as_u64() {
+                assert_eq!(actual as u64, expected, "{title}: step {number}, {key}");
+            }
+        }
+        let Some(expected) = step["rejected"].as_array() else {
+            assert_eq!(answer.rejected, [], "{title}: step {number}, rejected");
+            return;
+        };
+        let expected = expected
+            .iter()
+            .filter(|row| places.contains(&(row[0].as_u64().expect("an index") as usize)));
+        let expected: Vec<&Value> = expected.collect();
+        assert_eq!(
+            expected.len(),
+            answer.rejected.len(),
+            "{title}: {:?}",
+            answer.rejected
+        );
+        for (row, (index, reason)) in expected.into_iter().zip(&answer.rejected) {
+            let said = format!("{title}: step {number}, wants {row}, is {index} {reason}");
+            assert_eq!(row[0].as_u64(), Some(places[index - 1] as u64), "{said}");
+            let kinds = row[1].as_str().expect("a reason");
+            assert!(kinds.split('|').any(|kind| kind == reason.kind()), "{said}");
+            assert!(
+                row[2].is_null() || row[2].as_str() == reason.field(),
+                "{said}"
+            );
+        }
+    }
+
+    fn repeat(&mut self, told: &Value, number: usize) {
+        let times = told["times"].as_u64().expect("times");
+        if let Some(steps) = told["steps"].as_array() {
+            for _ in 0..times {
+                steps.iter().for_each(|step| self.step(step, number));
+            }
+            return;
+        }
+        let every = told["every"].as_i64().expect("every");
+        let specs = told["put"].as_array().expect("put");
+        let given = (0..times).flat_map(|time| specs.iter().map(move |spec| (time, spec)));
+        let given: Vec<Given<'_>> = (1..)
+            .zip(given)
+            .map(|(index, (time, spec))| Given {
+                spec,
+                step: number,
+                index,
+                shift: time as i64 * every,
+            })
+            .collect();
+        self.follow_clock(&given);
+        let mut events: Vec<Vec<u8>> = given
+            .iter()
+            .map(|&given| self.scenario.event(given))
+            .collect();
+        if self.variant == Variant::Reversed {
+            events.reverse();
+        }
+        for batch in events.chunks(BATCH) {
+            self.player.put(&batch.join(&b'\n'));
+        }
+        self.player.settle();
+    }
+
+    fn many(&mut self, told: &Value, number: usize) {
+        let specs = told["put"].as_array().expect("put");
+        let mut events = Vec::new();
+        for call in 1..=told["calls"].as_u64().expect("calls") {
+            for (index, spec) in (1..).zip(specs) {
+                let mut spec = spec.clone();
+                spec["call"] = call.into();
+                let index = index + (call as usize - 1) * specs.len();
+                let given = Given {
+                    spec: &spec,
+                    step: number,
+                    index,
+                    shift: 0,
+                };
+                self.follow_clock(&[given]);
+                events.push(self.scenario.event(given));
+            }
+        }
+        for batch in events.chunks(BATCH) {
+            self.player.put(&batch.join(&b'\n'));
+        }
+        self.player.settle();
+    }
+
+    fn expect(&self, expected: &Value, number: usize) {
+        let mut found = Vec::new();
+        for (key, wanted) in expected.as_object().expect("expect is an object") {
+            self.hold(key, wanted, &mut found);
+        }
+        let title = &self.title;
+        assert!(
+            found.is_empty(),
+            "{title}\nstep {number}:\n  {}",
+            found.join("\n  ")
+        );
+    }
+
+    fn hold(&self, key: &str, wanted: &Value, found: &mut Vec<String>) {
+        let count = |actual: u64, found: &mut Vec<String>| {
+            differences(key, wanted, Some(&actual.into()), found);
+        };
+        match key {
+            "live" => return count(self.player.store.live(), found),
+            "closed" => return count(self.player.store.totals().closed, found),
+            _ => {}
+        }
+        for (call, wanted) in wanted.as_object().expect("an object by call") {
+            let path = format!("{key} of {call}");
+            if key == "find" {
+                let query = label(&self.scenario.fill(&call.as_str().into(), "1", None));
+                let expected = wanted.as_str().map(|call| self.cid(call));
+                let actual = self.player.find(&query);
+                if expected != actual {
+                    found.push(format!("{query}: wants {expected:?}, is {actual:?}"));
+                }
+                continue;
+            }
+            let wanted = self.scenario.fill(wanted, call, None);
+            let cid = self.cid(call);
+            match key {
+                "states" => {
+                    let actual = self.player.call(cid).map(|call| call["state"].clone());
+                    differences(&path, &wanted, actual.as_ref(), found);
+                }
+                "calls" => {
+                    differences(&path, &wanted, self.player.call(cid).as_ref(), found);
+                }
+                "records" => {
+                    let newest = self
+                        .player
+                        .records(cid)
+                        .first()
+                        .map(|newest| json(&newest.record));
+                    differences(&path, &wanted, Some(&newest.unwrap_or_default()), found);
+                }
+                "projections" => {
+                    let newest =
+                        self.player.records(cid).first().map(|newest| {
+                            newest.projection.as_deref().map(json).unwrap_or_default()
+                        });
+                    differences(&path, &wanted, Some(&newest.unwrap_or_default()), found);
+                }
+                "revisions" => {
+                    let revisions: Vec<u32> = self
+                        .player
+                        .records(cid)
+                        .iter()
+                        .map(|record| record.revision)
+                        .collect();
+                    differences(&path, &wanted, Some(&revisions.into()), found);
+                }
+                "explains" => {
+                    let lines = self
+                        .player
+                        .store
+                        .explain(cid)
+                        .unwrap_or_default()
+                        .join("\n");
+                    for word in wanted.as_array().expect("words") {
+                        if !lines.contains(word.as_str().expect("a word")) {
+                            found.push(format!("{path}: no {word} in\n{lines}"));
+                        }
+                    }
+                }
+                other => panic!("{}: nothing known of {other}", self.title),
+            }
+        }
+    }
+
+    fn cid(&self, call: &str) -> EventId {
+        let text = label(&self.scenario.fill(&"{cid}".into(), call, None));
+        *uuid::Uuid::parse_str(&text).expect("a cid").as_bytes()
+    }
+}
+
+fn json(text: &[u8]) -> Value {
+    serde_json::from_slice(text).expect("JSON")
+}
+
+/// The events in the order of this number, of all orders there are.
+fn in_order<T>(mut events: Vec<T>, mut order: usize) -> Vec<T> {
+    let mut ordered = Vec::with_capacity(events.len());
+    while !events.is_empty() {
+        let at = order % events.len();
+        order /= events.len();
+        ordered.push(events.remove(at));
+    }
+    ordered
+}
+
+#[test]
+fn all_orders_of_four_are_different() {
+    let orders: std::collections::HashSet<Vec<u8>> = (0..24)
+        .map(|order| in_order(vec![1, 2, 3, 4], order))
+        .collect();
+    assert_eq!(orders.len(), 24);
+}
