@@ -157,7 +157,7 @@ fn fill(
 fn chunks_of(text: &str) -> Vec<Vec<u8>> {
     let mut encoder = Encoder::new(
         Common::default(),
-        |_: &callstore::event::Head<'_>, _: Option<&str>| 1,
+        |_: &callstore::event::input::Taken<'_>| 1,
     );
     encoder.push_json(text.as_bytes());
     let (encoded, rejected) = encoder.finish();

@@ -1,7 +1,7 @@
 //! From the events of one `put` to chunks: runs in the producer's process.
 
 use callstore::event::encode::Encoder as ChunkEncoder;
-use callstore::event::input::{Common, Input, Reject};
+use callstore::event::input::{Common, Input, Reject, Taken};
 use rustler::{Atom, Binary, Encoder, Env, NifResult, ResourceArc, Term};
 
 use crate::roles::Router;
@@ -31,9 +31,7 @@ fn packed<'a>(
     env: Env<'a>,
     router: &Router,
     given: Term<'a>,
-    fill: impl FnOnce(
-        &mut ChunkEncoder<'_, &mut dyn FnMut(&callstore::event::Head<'_>, Option<&str>) -> u32>,
-    ),
+    fill: impl FnOnce(&mut ChunkEncoder<'_, &mut dyn FnMut(&Taken<'_>) -> u32>),
 ) -> NifResult<Term<'a>> {
     let options = options(given)?;
     let common = Common {
@@ -41,9 +39,8 @@ fn packed<'a>(
         owner: options.owner,
         producer: options.producer,
     };
-    let mut route =
-        |head: &callstore::event::Head<'_>, domain: Option<&str>| router.group(head, domain);
-    let route: &mut dyn FnMut(&callstore::event::Head<'_>, Option<&str>) -> u32 = &mut route;
+    let mut route = |taken: &Taken<'_>| router.group(taken);
+    let route: &mut dyn FnMut(&Taken<'_>) -> u32 = &mut route;
     let mut encoder = ChunkEncoder::new(common, route);
     fill(&mut encoder);
     let (chunks, rejected) = encoder.finish();
@@ -100,7 +97,8 @@ fn encode<'a>(
     options: Term<'a>,
 ) -> NifResult<Term<'a>> {
     let encoded = encode_list(env, &router, events, options);
-    rustler::schedule::consume_timeslice(env, 25);
+    let count = events.list_length().unwrap_or(1);
+    rustler::schedule::consume_timeslice(env, timeslice(count));
     encoded
 }
 
@@ -126,8 +124,13 @@ fn encode_json<'a>(
     let encoded = packed(env, &router, options, |encoder| {
         encoder.push_json(text.as_slice())
     });
-    rustler::schedule::consume_timeslice(env, 25);
+    rustler::schedule::consume_timeslice(env, timeslice(text.len() / 700));
     encoded
+}
+
+/// Percent of a timeslice, which is about a millisecond, that so many events take at about a microsecond each.
+fn timeslice(events: usize) -> i32 {
+    (events / 10).clamp(1, 100) as i32
 }
 
 /// Events as JSON; for long texts.

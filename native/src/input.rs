@@ -13,15 +13,15 @@ pub fn read<'a>(event: Term<'a>, input: &mut Input<'a>) -> Result<(), Reject> {
     let pairs = MapIterator::new(event).ok_or(Reject::NotAnObject)?;
     let mut found = None;
     for (key, value) in pairs {
-        let key = key_text(key)?;
+        let key = key_bytes(key)?;
         match key.as_ref() {
-            "data" => found = Some(value),
+            b"data" => found = Some(value),
             _ => input.envelope(&key, given(value, &key)?),
         }
     }
     let fields = found.and_then(MapIterator::new).ok_or(Reject::NoData)?;
     for (key, value) in fields {
-        let key = key_text(key)?;
+        let key = key_bytes(key)?;
         let given = given(value, &key)?;
         input.field(key, given)?;
     }
@@ -29,19 +29,17 @@ pub fn read<'a>(event: Term<'a>, input: &mut Input<'a>) -> Result<(), Reject> {
 }
 
 /// A key: a binary, or an atom.
-fn key_text(key: Term<'_>) -> Result<Cow<'_, str>, Reject> {
+fn key_bytes(key: Term<'_>) -> Result<Cow<'_, [u8]>, Reject> {
     if let Ok(binary) = Binary::from_term(key) {
-        let text = std::str::from_utf8(binary.as_slice());
-        return text
-            .map(Cow::Borrowed)
-            .map_err(|_| Reject::NotUtf8("key".into()));
+        return Ok(Cow::Borrowed(binary.as_slice()));
     }
-    key.atom_to_string()
-        .map(Cow::Owned)
-        .map_err(|_| Reject::BadField("key".into()))
+    match key.atom_to_string() {
+        Ok(text) => Ok(Cow::Owned(text.into_bytes())),
+        Err(_) => Err(Reject::BadField("key".into())),
+    }
 }
 
-fn given<'a>(value: Term<'a>, key: &str) -> Result<Given<'a>, Reject> {
+fn given<'a>(value: Term<'a>, key: &[u8]) -> Result<Given<'a>, Reject> {
     if let Ok(binary) = Binary::from_term(value) {
         return match std::str::from_utf8(binary.as_slice()) {
             Ok(text) => Ok(Given::Text(Cow::Borrowed(text))),
@@ -70,7 +68,7 @@ fn given<'a>(value: Term<'a>, key: &str) -> Result<Given<'a>, Reject> {
 }
 
 /// A list of characters is text; any other list and a map is kept as JSON.
-fn nested<'a>(value: Term<'a>, key: &str) -> Result<Given<'a>, Reject> {
+fn nested<'a>(value: Term<'a>, key: &[u8]) -> Result<Given<'a>, Reject> {
     if let Some(text) = terms::characters(value) {
         return Ok(Given::Text(Cow::Owned(text)));
     }
@@ -86,6 +84,6 @@ fn nested<'a>(value: Term<'a>, key: &str) -> Result<Given<'a>, Reject> {
     }
 }
 
-fn clip(key: &str) -> String {
-    key.chars().take(64).collect()
+fn clip(key: &[u8]) -> String {
+    String::from_utf8_lossy(key).chars().take(64).collect()
 }

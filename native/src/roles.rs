@@ -6,6 +6,7 @@ use std::sync::LazyLock;
 
 use callstore::domain::{self, Placement, Problem, Responsibility, Role, Tree};
 use callstore::event::Head;
+use callstore::event::input::Taken;
 use rustler::{Atom, Binary, Encoder, Env, NifResult, Resource, ResourceArc, Term};
 
 use crate::{atoms, terms};
@@ -29,12 +30,14 @@ impl Resource for Router {}
 
 impl Router {
     /// The group that serves a call: where it lives, or else by its domain.
-    pub fn group(&self, head: &Head<'_>, domain: Option<&str>) -> u32 {
+    pub fn group(&self, taken: &Taken<'_>) -> u32 {
         if let Some(only) = self.only {
             return only;
         }
-        let call = identity(head);
-        let wanted = domain.and_then(|domain| self.table.group_of(domain));
+        let call = identity(&taken.head);
+        let wanted = taken
+            .domain()
+            .and_then(|domain| self.table.group_of(domain));
         match (wanted, PLACEMENT.get(call)) {
             (Some(wanted), None) => PLACEMENT.place(call, wanted),
             (_, Some(known)) if self.table.has_group(known) => known,

@@ -16,7 +16,7 @@ use super::media::Media;
 use super::recording::Recording;
 use super::routing::Routing;
 use super::text::Text;
-use crate::event::{Class, Event, Field, Head, Kind};
+use crate::event::{Class, Corrupt, Event, EventSet, Field, Head, Kind};
 
 /// What is known of a call. Borrowed from the events it was folded from.
 #[derive(Clone, Debug)]
@@ -69,7 +69,27 @@ pub struct Durations {
 impl<'a> Call<'a> {
     /// Folds the events of one call, which come in the order of (time, rank, id).
     pub fn fold(head: Head<'a>, events: impl Iterator<Item = Event<'a>>) -> Call<'a> {
-        let mut call = Call {
+        let (mut call, mut ending) = (Call::unknown(head), Ending::default());
+        for event in events {
+            call.note(&event, &mut ending);
+        }
+        call.settle(&ending);
+        call
+    }
+
+    /// Folds a set of events, which lie in order.
+    ///
+    /// # Errors
+    /// The set is corrupt.
+    pub fn fold_set(head: Head<'a>, set: &'a EventSet) -> Result<Call<'a>, Corrupt> {
+        let (mut call, mut ending) = (Call::unknown(head), Ending::default());
+        set.visit(|event| call.note(event, &mut ending))?;
+        call.settle(&ending);
+        Ok(call)
+    }
+
+    fn unknown(head: Head<'a>) -> Call<'a> {
+        Call {
             head,
             life: Life::default(),
             legs: Legs::default(),
@@ -84,20 +104,18 @@ impl<'a> Call<'a> {
             completeness: Completeness::default(),
             owner: None,
             conversed: false,
-        };
-        let mut ending = Ending::default();
-        for event in events {
-            call.life.apply(&event, head.acallid);
-            call.note_owner(&event);
-            ending.apply(&event);
-            call.completeness.apply(&event);
-            call.recording.apply(&event);
-            if event.kind.class() == Class::CallEvents {
-                call.add(&event);
-            }
         }
-        call.settle(&ending);
-        call
+    }
+
+    fn note(&mut self, event: &Event<'a>, ending: &mut Ending<'a>) {
+        self.life.apply(event, self.head.acallid);
+        self.note_owner(event);
+        ending.apply(event);
+        self.completeness.apply(event);
+        self.recording.apply(event);
+        if event.kind.class() == Class::CallEvents {
+            self.add(event);
+        }
     }
 
     fn add(&mut self, event: &Event<'a>) {

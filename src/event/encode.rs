@@ -11,13 +11,13 @@ use super::{EventId, EventSet, Head, json};
 
 /// Which group serves a call, by what an event says.
 pub trait Route {
-    /// The group for this call.
-    fn group(&mut self, head: &Head<'_>, domain: Option<&str>) -> u32;
+    /// The group for the call of this event.
+    fn group(&mut self, taken: &Taken<'_>) -> u32;
 }
 
-impl<F: FnMut(&Head<'_>, Option<&str>) -> u32> Route for F {
-    fn group(&mut self, head: &Head<'_>, domain: Option<&str>) -> u32 {
-        self(head, domain)
+impl<F: FnMut(&Taken<'_>) -> u32> Route for F {
+    fn group(&mut self, taken: &Taken<'_>) -> u32 {
+        self(taken)
     }
 }
 
@@ -80,12 +80,21 @@ impl<'c, R: Route> Encoder<'c, R> {
     /// Adds what was read of the next event, or the reason why it could not be read.
     pub fn push(&mut self, input: Result<&Input<'_>, Reject>) {
         self.seen += 1;
-        let taken = input.and_then(|input| input.take(&self.common));
-        let added = taken.map(|taken| {
-            let group = self.route.group(&taken.head, taken.domain);
-            if add(&mut self.sets, &mut self.by_call, group, &taken) == Pushed::Duplicate {
-                self.repeated.push(group);
-            }
+        let Encoder {
+            common,
+            route,
+            sets,
+            by_call,
+            repeated,
+            ..
+        } = self;
+        let added = input.and_then(|input| {
+            input.take(common, |taken| {
+                let group = route.group(taken);
+                if add(sets, by_call, group, taken) == Pushed::Duplicate {
+                    repeated.push(group);
+                }
+            })
         });
         if let Err(reason) = added {
             self.rejected.push((self.seen, reason));

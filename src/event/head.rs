@@ -33,24 +33,24 @@ impl Head<'_> {
 }
 
 impl<'a> Head<'a> {
+    /// Whether these are two names of a call, so that one says nothing about the other.
+    pub fn is_other_name(&self, known: &Head<'_>) -> bool {
+        self.cid.is_some() && known.cid.is_some() && self.cid != known.cid
+    }
+
     /// Writes into an event those parts of its own head that are not `known` of the call it goes to.
     pub fn tag(&self, known: &Head<'_>, event: &mut Event<'a>) {
-        let differs = |own: bool, same: bool| own && !same;
         let own = [
-            (
-                Field::Cid,
-                self.cid.map(Value::Uuid),
-                differs(known.cid.is_some(), known.cid == self.cid),
-            ),
+            (Field::Cid, self.cid.map(Value::Uuid), known.cid != self.cid),
             (
                 Field::Acallid,
                 self.acallid.map(Value::Str),
-                differs(known.acallid.is_some(), known.acallid == self.acallid),
+                known.acallid != self.acallid,
             ),
             (
                 Field::Invitets,
                 self.invitets.map(Value::Int),
-                differs(known.invitets.is_some(), known.invitets == self.invitets),
+                known.invitets != self.invitets,
             ),
         ];
         for (field, value, differs) in own {

@@ -6,7 +6,9 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::sync::LazyLock;
 
+use super::field::FIELDS;
 use super::value::{canonical_uuid, is_absent, lenient_uuid};
 use super::{Event, EventId, Field, Fields, Head, Kind, Name, Value};
 
@@ -102,6 +104,52 @@ pub enum Given<'a> {
     Json(Cow<'a, str>),
 }
 
+/// The key of a field: one that is known, or any other as it came.
+#[derive(Clone, Debug)]
+enum Key<'a> {
+    Known(Known),
+    Other(Cow<'a, str>),
+}
+
+/// A known key: a part of the head, or a field.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Known {
+    EventId,
+    EventTs,
+    Cid,
+    Acallid,
+    AcallidHash,
+    Invitets,
+    Connectionid,
+    /// Written out of others by whoever wants it.
+    Derived,
+    Field(Field),
+}
+
+impl Known {
+    fn of(name: &[u8]) -> Option<Known> {
+        type Names = HashMap<&'static [u8], Known, foldhash::fast::FixedState>;
+        static NAMES: LazyLock<Names> = LazyLock::new(|| {
+            // What callstore says of an owner or a producer, it says itself.
+            let own = |field: Field| matches!(field, Field::Owner | Field::Producer);
+            let fields = FIELDS.iter().filter(|&&(field, _)| !own(field));
+            let head: [(&[u8], Known); 8] = [
+                (b"eventid", Known::EventId),
+                (b"eventts", Known::EventTs),
+                (b"cid", Known::Cid),
+                (b"acallid", Known::Acallid),
+                (b"acallidhash", Known::AcallidHash),
+                (b"invitets", Known::Invitets),
+                (b"connectionid", Known::Connectionid),
+                (b"invitedt", Known::Derived),
+            ];
+            let fields = fields.map(|&(field, name)| (name.as_bytes(), Known::Field(field)));
+            fields.chain(head).collect()
+        });
+        NAMES.get(name).copied()
+    }
+}
+
 /// One event while it is being read.
 #[derive(Debug, Default)]
 pub struct Input<'a> {
@@ -109,7 +157,7 @@ pub struct Input<'a> {
     kind: Option<Given<'a>>,
     eventts: Option<Given<'a>>,
     domain: Option<Given<'a>>,
-    data: Vec<(Cow<'a, str>, Given<'a>)>,
+    fields: Vec<(Key<'a>, Given<'a>)>,
     bytes: usize,
 }
 
@@ -131,59 +179,75 @@ pub struct Taken<'a> {
     pub head: Head<'a>,
     /// The event.
     pub event: Event<'a>,
+    domain: Option<&'a str>,
+}
+
+impl<'a> Taken<'a> {
     /// The domain of the caller, or else of whoever the event names.
-    pub domain: Option<&'a str>,
+    pub fn domain(&self) -> Option<&'a str> {
+        self.domain.or_else(|| serving_domain(&self.event.fields))
+    }
 }
 
 impl<'a> Input<'a> {
     /// Forgets everything, keeps the room.
     pub fn clear(&mut self) {
-        self.data.clear();
+        self.fields.clear();
         *self = Input {
-            data: std::mem::take(&mut self.data),
+            fields: std::mem::take(&mut self.fields),
             ..Input::default()
         };
     }
 
     /// A key of the envelope other than `data`. Keys that the envelope does not have are passed over.
-    pub fn envelope(&mut self, key: &str, given: Given<'a>) {
+    pub fn envelope(&mut self, key: &[u8], given: Given<'a>) {
         match key {
-            "class" => self.class = Some(given),
-            "type" => self.kind = Some(given),
-            "eventts" => self.eventts = Some(given),
-            "domain" => self.domain = Some(given),
+            b"class" => self.class = Some(given),
+            b"type" => self.kind = Some(given),
+            b"eventts" => self.eventts = Some(given),
+            b"domain" => self.domain = Some(given),
             _ => {}
         }
     }
 
-    /// A key of `data`.
+    /// A key of `data`, as the bytes of its text.
     ///
     /// # Errors
-    /// More fields or bytes than an event may have.
-    pub fn field(&mut self, key: Cow<'a, str>, given: Given<'a>) -> Result<(), Reject> {
-        if self.data.len() >= MAX_FIELDS {
-            return Err(Reject::TooManyFields);
-        }
+    /// More fields or bytes than an event may have, or a key that is no text.
+    pub fn field(&mut self, key: Cow<'a, [u8]>, given: Given<'a>) -> Result<(), Reject> {
         let size = match &given {
+            Given::Null => return Ok(()),
+            Given::Text(text) if is_absent(text.as_bytes()) => return Ok(()),
             Given::Text(text) | Given::Json(text) => text.len(),
             _ => 8,
         };
+        if self.fields.len() >= MAX_FIELDS {
+            return Err(Reject::TooManyFields);
+        }
         if size > MAX_TEXT_BYTES || key.len() > MAX_TEXT_BYTES {
-            return Err(Reject::TooLarge(clip(&key)));
+            return Err(Reject::TooLarge(clip(&String::from_utf8_lossy(&key))));
         }
         self.bytes += size + key.len();
         if self.bytes > MAX_EVENT_BYTES {
             return Err(Reject::TooLarge("event".into()));
         }
-        self.data.push((key, given));
+        match Known::of(&key) {
+            Some(Known::Derived) => {}
+            Some(known) => self.fields.push((Key::Known(known), given)),
+            None => self.fields.push((Key::Other(as_text(key)?), given)),
+        }
         Ok(())
     }
 
-    /// Makes the event of what was read.
+    /// Makes the event of what was read and hands it on.
     ///
     /// # Errors
     /// What was read is no event; the reason says which field is at fault.
-    pub fn take<'s>(&'s self, common: &Common<'s>) -> Result<Taken<'s>, Reject> {
+    pub fn take<'s, T>(
+        &'s self,
+        common: &Common<'s>,
+        hand_on: impl FnOnce(&Taken<'s>) -> T,
+    ) -> Result<T, Reject> {
         match self.class.as_ref() {
             None | Some(Given::Null) => {}
             Some(Given::Text(class)) if class == "callevents" => {}
@@ -191,40 +255,48 @@ impl<'a> Input<'a> {
         }
         let (kind, name) = self.kind(common)?;
         let mut draft = Draft::default();
-        let mut fields = Fields::new();
-        for (key, given) in &self.data {
-            if let Some(value) = given.value() {
-                draft.sort_in(key, value, &mut fields)?;
+        let event = Event {
+            kind,
+            name,
+            ..Event::empty()
+        };
+        let mut taken = Taken {
+            head: Head::default(),
+            event,
+            domain: None,
+        };
+        let fields = &mut taken.event.fields;
+        for (key, given) in &self.fields {
+            match (key, given.value()) {
+                (_, None) => {}
+                (Key::Other(name), Some(value)) => fields.push((Name::Other(name), value)),
+                (&Key::Known(Known::Field(field)), Some(value)) => {
+                    if field == Field::Dialogid && as_str(value).is_none() {
+                        return Err(Reject::BadField("dialogid".into()));
+                    }
+                    fields.push((Name::Known(field), packed(field, value)));
+                }
+                (&Key::Known(known), Some(value)) => draft.note(known, value, fields)?,
             }
         }
         let eventts = draft.eventts.or_else(|| self.eventts.as_ref()?.value());
         let ts = eventts.ok_or(Reject::Missing("eventts"))?;
-        let ts = moment(ts).ok_or_else(|| Reject::BadField("eventts".into()))?;
-        let head = draft.head()?;
-        draft.keep_connectionid(&head, &mut fields);
+        taken.event.ts = moment(ts).ok_or_else(|| Reject::BadField("eventts".into()))?;
+        taken.head = draft.head()?;
+        draft.keep_connectionid(&taken.head, fields);
         let own = self.domain.as_ref().and_then(Given::value);
-        let domain = own.and_then(as_str).or_else(|| serving_domain(&fields));
+        taken.domain = own.and_then(as_str);
         if let Some(owner) = common.owner {
             fields.push((Name::Known(Field::Owner), Value::Str(owner)));
         }
-        let id = match draft.eventid {
+        taken.event.id = match draft.eventid {
             Some(id) => id,
-            None => content_id(kind, name, ts, &head, &fields),
+            None => content_id(kind, name, taken.event.ts, &taken.head, fields),
         };
         if let Some(producer) = common.producer {
             fields.push((Name::Known(Field::Producer), Value::Str(producer)));
         }
-        Ok(Taken {
-            head,
-            event: Event {
-                kind,
-                name,
-                ts,
-                id,
-                fields,
-            },
-            domain,
-        })
+        Ok(hand_on(&taken))
     }
 
     fn kind<'s>(&'s self, common: &Common<'s>) -> Result<(Kind, &'s str), Reject> {
@@ -273,35 +345,29 @@ struct Draft<'s> {
 }
 
 impl<'s> Draft<'s> {
-    fn sort_in(
+    fn note(
         &mut self,
-        key: &'s str,
+        known: Known,
         value: Value<'s>,
         fields: &mut Fields<'s>,
     ) -> Result<(), Reject> {
-        let bad = || Reject::BadField(clip(key));
-        match key {
-            "eventid" => self.eventid = Some(as_uuid(value).ok_or_else(bad)?),
-            "cid" => self.cid = Some(as_uuid(value).ok_or_else(bad)?),
-            "eventts" => self.eventts = Some(value),
-            "acallid" => self.acallid = Some(as_str(value).ok_or_else(bad)?),
-            "invitets" => self.invitets = Some(moment(value).ok_or_else(bad)?),
-            "connectionid" => self.connectionid = Some(as_str(value).ok_or_else(bad)?),
-            // Written out of `invitets` by whoever wants it.
-            "invitedt" => {}
-            "acallidhash" => match value {
-                Value::Int(hash) => self.acallidhash = Some(hash),
-                _ => fields.push((Name::Other(key), value)),
-            },
-            // What callstore says of an owner or a producer, it says itself.
-            "owner" | "producer" => fields.push((Name::Other(key), value)),
-            _ => {
-                let name = Field::of_name(key).map_or(Name::Other(key), Name::Known);
-                if name == Name::Known(Field::Dialogid) && as_str(value).is_none() {
-                    return Err(bad());
-                }
-                fields.push((name, packed(name, value)));
+        let bad = |name: &str| Reject::BadField(name.to_owned());
+        match known {
+            Known::EventId => self.eventid = Some(as_uuid(value).ok_or_else(|| bad("eventid"))?),
+            Known::Cid => self.cid = Some(as_uuid(value).ok_or_else(|| bad("cid"))?),
+            Known::EventTs => self.eventts = Some(value),
+            Known::Acallid => self.acallid = Some(as_str(value).ok_or_else(|| bad("acallid"))?),
+            Known::Invitets => {
+                self.invitets = Some(moment(value).ok_or_else(|| bad("invitets"))?);
             }
+            Known::Connectionid => {
+                self.connectionid = Some(as_str(value).ok_or_else(|| bad("connectionid"))?);
+            }
+            Known::AcallidHash => match value {
+                Value::Int(hash) => self.acallidhash = Some(hash),
+                _ => fields.push((Name::Other("acallidhash"), value)),
+            },
+            Known::Derived | Known::Field(_) => {}
         }
         Ok(())
     }
@@ -333,15 +399,25 @@ impl<'s> Draft<'s> {
 }
 
 /// Identities of rules and calls are mostly uuids, which take less room as such.
-fn packed<'s>(name: Name<'s>, value: Value<'s>) -> Value<'s> {
+fn packed(field: Field, value: Value<'_>) -> Value<'_> {
     use Field::*;
-    let (Name::Known(field), Value::Str(text)) = (name, value) else {
-        return value;
-    };
-    match field {
-        Ruleid | Recruleid | Arulerec | Brulerec | Featurecodeid | ReferredCid | ReplacesCid
-        | ReferringCid => canonical_uuid(text.as_bytes()).map_or(value, Value::Uuid),
+    match (field, value) {
+        (
+            Ruleid | Recruleid | Arulerec | Brulerec | Featurecodeid | ReferredCid | ReplacesCid
+            | ReferringCid,
+            Value::Str(text),
+        ) => canonical_uuid(text.as_bytes()).map_or(value, Value::Uuid),
         _ => value,
+    }
+}
+
+fn as_text(key: Cow<'_, [u8]>) -> Result<Cow<'_, str>, Reject> {
+    let fault = |_| Reject::NotUtf8("key".into());
+    match key {
+        Cow::Borrowed(bytes) => std::str::from_utf8(bytes).map(Cow::Borrowed).map_err(fault),
+        Cow::Owned(bytes) => String::from_utf8(bytes)
+            .map(Cow::Owned)
+            .map_err(|_| Reject::NotUtf8("key".into())),
     }
 }
 

@@ -161,7 +161,7 @@ impl<'de> Visitor<'de> for &mut Envelope<'_, 'de> {
             }
             let Found(given) = map.next_value()?;
             match given {
-                Ok(given) => self.input.envelope(&key, given),
+                Ok(given) => self.input.envelope(key.as_bytes(), given),
                 Err(reason) => return stop(&mut self.failed, named(reason, &key)),
             }
         }
@@ -196,7 +196,7 @@ impl<'de> Visitor<'de> for Data<'_, 'de> {
         while let Some(Key(key)) = map.next_key()? {
             let Found(given) = map.next_value()?;
             let added = match given {
-                Ok(given) => self.input.field(key, given),
+                Ok(given) => self.input.field(as_bytes(key), given),
                 Err(reason) => Err(named(reason, &key)),
             };
             if let Err(reason) = added {
@@ -247,6 +247,13 @@ fn named(reason: Reject, key: &str) -> Reject {
         Reject::TooDeep(_) => Reject::TooDeep(key()),
         Reject::BadField(_) => Reject::BadField(key()),
         other => other,
+    }
+}
+
+fn as_bytes(key: Cow<'_, str>) -> Cow<'_, [u8]> {
+    match key {
+        Cow::Borrowed(text) => Cow::Borrowed(text.as_bytes()),
+        Cow::Owned(text) => Cow::Owned(text.into_bytes()),
     }
 }
 
@@ -357,8 +364,9 @@ mod tests {
         let mut input = Input::default();
         read(text.as_bytes(), &mut input)?;
         let common = Common::default();
-        let taken = input.take(&common)?;
-        Ok((taken.event.kind, taken.event.ts, taken.event.fields.len()))
+        input.take(&common, |taken| {
+            (taken.event.kind, taken.event.ts, taken.event.fields.len())
+        })
     }
 
     const CID: &str = "d12ad6d4-a5b9-5ef6-9b86-25e5e1bce409";
@@ -379,12 +387,13 @@ mod tests {
         let mut input = Input::default();
         read(text.as_bytes(), &mut input)?;
         let common = Common::default();
-        let taken = input.take(&common)?;
-        assert_eq!(
-            taken.event.get(Field::Relates),
-            Some(Value::Json(r#"{"a b":[1,2]}"#))
-        );
-        assert_eq!(taken.event.type_name(), "x");
+        input.take(&common, |taken| {
+            assert_eq!(
+                taken.event.get(Field::Relates),
+                Some(Value::Json(r#"{"a b":[1,2]}"#))
+            );
+            assert_eq!(taken.event.type_name(), "x");
+        })?;
         Ok(())
     }
 

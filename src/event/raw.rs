@@ -16,7 +16,7 @@ use smallvec::SmallVec;
 
 use super::bytes::{Reader, put_signed, put_varint};
 use super::texts::{Lookup, Texts};
-use super::{Corrupt, Event, EventId, Field, Fields, Kind, Name, Value};
+use super::{Corrupt, Event, EventId, Field, Kind, Name, Value};
 
 const TEXT_FIELD: u8 = 0x80;
 const WIDE_FIELD: u8 = 0x7f;
@@ -144,7 +144,26 @@ impl<'a> RawEvent<'a> {
 
     /// The event with its fields read.
     pub(super) fn view(&self, texts: &impl Lookup<'a>) -> Result<Event<'a>, Corrupt> {
-        let mut fields = Fields::new();
+        let mut event = Event::empty();
+        self.view_into(texts, &mut event)?;
+        Ok(event)
+    }
+
+    /// Reads the event into one that is used again and again.
+    pub(super) fn view_into(
+        &self,
+        texts: &impl Lookup<'a>,
+        event: &mut Event<'a>,
+    ) -> Result<(), Corrupt> {
+        event.kind = self.kind;
+        event.ts = self.ts;
+        event.id = self.id;
+        event.name = match self.name {
+            Some(number) => texts.text(number)?,
+            None => "",
+        };
+        let fields = &mut event.fields;
+        fields.clear();
         let mut reader = Reader(self.fields);
         while !reader.is_empty() {
             let code = reader.byte()?;
@@ -175,17 +194,7 @@ impl<'a> RawEvent<'a> {
             };
             fields.push((name, value));
         }
-        let name = match self.name {
-            Some(number) => texts.text(number)?,
-            None => "",
-        };
-        Ok(Event {
-            kind: self.kind,
-            name,
-            ts: self.ts,
-            id: self.id,
-            fields,
-        })
+        Ok(())
     }
 }
 

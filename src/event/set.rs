@@ -47,6 +47,8 @@ pub struct EventSet {
     tail_ts: i64,
     /// The greatest key.
     last: (i64, u8, EventId),
+    /// A bit for each identity: most that are new are known to be by it.
+    seen: u64,
     ids: Option<Box<HashSet<EventId>>>,
 }
 
@@ -61,8 +63,11 @@ impl EventSet {
         set
     }
 
-    /// Takes from another head what is not known yet. What is known stays.
+    /// Takes from another head what is not known yet. What is known stays; from the head of another `cid` comes nothing.
     pub fn adopt(&mut self, head: Head<'_>) {
+        if head.is_other_name(&self.head()) {
+            return;
+        }
         self.cid = self.cid.or(head.cid);
         self.invitets = self.invitets.or(head.invitets);
         self.acallidhash = self.acallidhash.or(head.acallidhash);
@@ -158,6 +163,7 @@ impl EventSet {
     fn append(&mut self, packed: &[u8], (ts, _, id): (i64, u8, EventId)) {
         raw::append(&mut self.events, packed);
         self.count += 1;
+        self.seen |= seen_bit(&id);
         self.tail_ts = ts;
         let large = self.len() > SCAN_LIMIT;
         match &mut self.ids {
@@ -178,6 +184,7 @@ impl EventSet {
     /// Whether an event with this identity is here.
     pub fn contains(&self, id: &EventId) -> bool {
         match &self.ids {
+            _ if self.seen & seen_bit(id) == 0 => false,
             Some(ids) => ids.contains(id),
             None => RawEvents::new(&self.events).any(|raw| raw.is_ok_and(|raw| raw.id == *id)),
         }
@@ -203,6 +210,20 @@ impl EventSet {
     pub fn iter(&self) -> Result<impl Iterator<Item = Result<Event<'_>, Corrupt>>, Corrupt> {
         let texts = self.texts.view()?;
         Ok(RawEvents::new(&self.events).map(move |raw| raw.and_then(|raw| raw.view(&texts))))
+    }
+
+    /// Tells `each` all events as they lie, one after the other in the same place: faster than [`EventSet::iter`].
+    ///
+    /// # Errors
+    /// Bytes that did not come from here.
+    pub fn visit<'s>(&'s self, mut each: impl FnMut(&Event<'s>)) -> Result<(), Corrupt> {
+        let texts = self.texts.view()?;
+        let mut event = Event::empty();
+        for raw in RawEvents::new(&self.events) {
+            raw?.view_into(&texts, &mut event)?;
+            each(&event);
+        }
+        Ok(())
     }
 
     /// How many events were pushed out of order since the set was last sorted.
@@ -260,6 +281,11 @@ impl EventSet {
     pub fn written_bytes(&self) -> usize {
         self.texts.written_bytes() + self.events.len() + 64
     }
+}
+
+fn seen_bit(id: &EventId) -> u64 {
+    let [.., one, other] = *id;
+    1 << ((one ^ other.rotate_left(3)) & 63)
 }
 
 /// A set as it lies in a chunk.
@@ -343,9 +369,10 @@ impl<'a> Group<'a> {
         }
         let differs = self.differs(&set.head());
         set.adopt(self.head);
+        let mut event = Event::empty();
         for raw in RawEvents::new(self.events) {
             let raw = raw?;
-            let mut event = raw.view(&self.texts)?;
+            raw.view_into(&self.texts, &mut event)?;
             let pushed = if differs {
                 self.head.tag(&set.head(), &mut event);
                 set.push(&event)

@@ -4,7 +4,7 @@
 //! in a chunk   count varint │ length varint … │ total varint │ bytes, one text behind the other, UTF-8
 //! ```
 //!
-//! In RAM the same bytes with the ends of the texts beside them: two bytes a text while the set is small.
+//! In RAM the same bytes, and beside them of every text its end and 16 bits of its hash, while the set is small.
 
 use hashbrown::HashTable;
 use smallvec::SmallVec;
@@ -25,7 +25,9 @@ pub struct Texts {
 
 #[derive(Clone, Debug)]
 enum Ends {
-    Narrow(Vec<u16>),
+    /// Low half: the end. High half: bits of the hash.
+    Narrow(Vec<u32>),
+    /// The end.
     Wide(Vec<u32>),
 }
 
@@ -38,29 +40,32 @@ impl Default for Ends {
 impl Ends {
     fn len(&self) -> usize {
         match self {
-            Ends::Narrow(ends) => ends.len(),
-            Ends::Wide(ends) => ends.len(),
+            Ends::Narrow(ends) | Ends::Wide(ends) => ends.len(),
         }
     }
 
     #[inline]
     fn get(&self, number: usize) -> Option<usize> {
         match self {
-            Ends::Narrow(ends) => ends.get(number).map(|&end| usize::from(end)),
+            Ends::Narrow(ends) => ends.get(number).map(|&end| (end & 0xffff) as usize),
             Ends::Wide(ends) => ends.get(number).map(|&end| end as usize),
         }
     }
 
-    fn push(&mut self, end: usize) {
+    fn push(&mut self, end: usize, hash: u64) {
         match self {
-            Ends::Narrow(ends) if end <= usize::from(u16::MAX) => {
+            Ends::Narrow(ends) if end <= 0xffff => {
                 if ends.len() == ends.capacity() {
-                    ends.reserve_exact(if ends.is_empty() { 24 } else { ends.len() / 3 });
+                    ends.reserve_exact(if ends.is_empty() {
+                        20
+                    } else {
+                        8 + ends.len() / 4
+                    });
                 }
-                ends.push(end as u16);
+                ends.push(end as u32 | bits(hash));
             }
             Ends::Narrow(ends) => {
-                let mut wide: Vec<u32> = ends.iter().map(|&end| u32::from(end)).collect();
+                let mut wide: Vec<u32> = ends.iter().map(|&end| end & 0xffff).collect();
                 wide.push(end as u32);
                 *self = Ends::Wide(wide);
             }
@@ -70,10 +75,14 @@ impl Ends {
 
     fn heap_bytes(&self) -> usize {
         match self {
-            Ends::Narrow(ends) => ends.capacity() * 2,
-            Ends::Wide(ends) => ends.capacity() * 4,
+            Ends::Narrow(ends) | Ends::Wide(ends) => ends.capacity() * 4,
         }
     }
+}
+
+/// The bits of a hash that stand beside an end.
+fn bits(hash: u64) -> u32 {
+    (hash >> 32) as u32 & 0xffff_0000
 }
 
 impl Texts {
@@ -99,42 +108,40 @@ impl Texts {
 
     /// The number of a text.
     pub fn find(&self, wanted: &[u8]) -> Option<u32> {
-        if let Some(hashed) = &self.hashed {
-            let is = |&number: &u32| self.bytes(number as usize) == Some(wanted);
-            return hashed.find(hash(wanted), is).copied();
-        }
-        match &self.ends {
-            Ends::Narrow(ends) => self.scan(ends.iter().map(|&end| usize::from(end)), wanted),
-            Ends::Wide(ends) => self.scan(ends.iter().map(|&end| end as usize), wanted),
-        }
+        self.find_hashed(wanted, hash(wanted))
     }
 
-    #[inline]
-    fn scan(&self, ends: impl Iterator<Item = usize>, wanted: &[u8]) -> Option<u32> {
-        let mut start = 0;
-        for (number, end) in ends.enumerate() {
-            if end - start == wanted.len() && self.bytes.get(start..end) == Some(wanted) {
-                return Some(number as u32);
+    fn find_hashed(&self, wanted: &[u8], key: u64) -> Option<u32> {
+        let is = |number: u32| self.bytes(number as usize) == Some(wanted);
+        match (&self.hashed, &self.ends) {
+            (Some(hashed), _) => hashed.find(key, |&number| is(number)).copied(),
+            (None, Ends::Narrow(ends)) => {
+                let bits = bits(key);
+                let alike = ends
+                    .iter()
+                    .enumerate()
+                    .filter(|(_, end)| **end & 0xffff_0000 == bits);
+                alike
+                    .map(|(number, _)| number as u32)
+                    .find(|&number| is(number))
             }
-            start = end;
+            (None, Ends::Wide(ends)) => (0..ends.len() as u32).find(|&number| is(number)),
         }
-        None
     }
 
     /// The number of a text, which is added where it is new.
     pub fn intern(&mut self, text: &[u8]) -> u32 {
-        if let Some(number) = self.find(text) {
+        let key = hash(text);
+        if let Some(number) = self.find_hashed(text, key) {
             return number;
         }
         let number = self.len() as u32;
         grow(&mut self.bytes, text.len());
         self.bytes.extend_from_slice(text);
-        self.ends.push(self.bytes.len());
+        self.ends.push(self.bytes.len(), key);
         if let Some(hashed) = &mut self.hashed {
             let (bytes, ends) = (&self.bytes, &self.ends);
-            hashed.insert_unique(hash(text), number, |&number| {
-                hash(slice(bytes, ends, number))
-            });
+            hashed.insert_unique(key, number, |&number| hash(slice(bytes, ends, number)));
         } else if self.len() > SCAN_LIMIT {
             self.hash_all();
         }
@@ -155,8 +162,12 @@ impl Texts {
     pub fn copy_from(&mut self, group: &GroupTexts<'_>) {
         self.bytes = group.bytes.as_bytes().to_vec();
         self.ends = Ends::default();
+        let mut start = 0;
         for &end in &group.ends {
-            self.ends.push(end as usize);
+            let end = end as usize;
+            self.ends
+                .push(end, hash(self.bytes.get(start..end).unwrap_or_default()));
+            start = end;
         }
         self.hashed = None;
         if self.len() > SCAN_LIMIT {

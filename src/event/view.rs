@@ -47,6 +47,17 @@ pub struct Event<'a> {
 }
 
 impl<'a> Event<'a> {
+    /// An event that says nothing yet.
+    pub(super) fn empty() -> Self {
+        Event {
+            kind: Kind::Unknown,
+            name: "",
+            ts: 0,
+            id: EventId::default(),
+            fields: Fields::new(),
+        }
+    }
+
     /// The key by which the events of one call are ordered.
     pub fn key(&self) -> (i64, u8, EventId) {
         (self.ts, self.kind.rank(), self.id)

@@ -119,13 +119,12 @@ impl Entry {
         let (mut life, mut accepted) = (Life::default(), SmallVec::new());
         std::mem::swap(&mut self.accepted, &mut accepted);
         let acallid = set.head().acallid.map(str::to_owned);
-        for event in set.iter()? {
-            let event = event?;
+        set.visit(|event| {
             if event.kind == Kind::Accepted {
-                self.accept(&event, sinks);
+                self.accept(event, sinks);
             }
-            life.apply(&event, acallid.as_deref());
-        }
+            life.apply(event, acallid.as_deref());
+        })?;
         self.life = life;
         self.set = set;
         Ok(())

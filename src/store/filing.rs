@@ -161,11 +161,11 @@ pub(super) fn subscriber(uri: &str) -> Option<&str> {
                 .1
         }
     };
-    let at = rest.find('@')?;
-    let end = rest
-        .get(at..)?
-        .find([':', ';', '>', '?', ' '])
-        .map_or(rest.len(), |end| at + end);
+    let bytes = rest.as_bytes();
+    let at = memchr::memchr(b'@', bytes)?;
+    let ends = |byte: &u8| matches!(byte, b':' | b';' | b'>' | b'?' | b' ');
+    let host = bytes.get(at..)?;
+    let end = at + host.iter().position(ends).unwrap_or(host.len());
     rest.get(..end).filter(|_| at > 0 && end > at + 1)
 }
 

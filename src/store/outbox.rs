@@ -280,7 +280,7 @@ impl Entry {
             cid: Some(self.cid),
             ..self.set.head()
         };
-        Some(Call::fold(head, self.set.iter().ok()?.flatten()))
+        Call::fold_set(head, &self.set).ok()
     }
 }
 
