@@ -140,20 +140,21 @@ counts(Domain) -> era_callstore_errors:badarg({counts, [Domain]}, 1, "the name o
 -spec explain(key()) -> {ok, [binary()]} | not_found | {error, no_active}.
 explain(Key) -> era_callstore_query:first(explain, key({explain, [Key]}, Key)).
 
-%% @doc All revisions of a call's record that the sink `collection' keeps, newest first.
--spec record(Cid :: binary()) -> [map()].
+%% @doc All revisions of a call's record that the sink `collection' keeps, newest first; `no_collection' when there is no
+%% such sink.
+-spec record(Cid :: binary()) -> [map()] | {error, no_collection}.
 record(Cid) when is_binary(Cid) -> era_callstore_query:record(Cid);
 record(Cid) -> era_callstore_errors:badarg({record, [Cid]}, 1, "the cid of a call, a binary, is wanted").
 
 %% @doc One page of the records that the sink `collection' keeps, all revisions, newest first. Keys of the filter:
 %% domain, subtree, since_ms.
--spec records(filter(), page_options()) -> page() | {error, bad_cursor}.
+-spec records(filter(), page_options()) -> page() | {error, bad_cursor | no_collection}.
 records(Filter, Page) ->
     {Limit, Cursor} = page({records, [Filter, Page]}, Page),
     era_callstore_query:records(record, era_callstore_filter:kept({records, [Filter, Page]}, 1, Filter), Limit, Cursor).
 
 %% @doc One page of the rows of an embedded collection, such as `cdr/COPM3_dialogs', newest first.
--spec collection(Name :: binary(), filter(), page_options()) -> page() | {error, bad_cursor}.
+-spec collection(Name :: binary(), filter(), page_options()) -> page() | {error, bad_cursor | no_collection}.
 collection(Name, Filter, Page) when is_binary(Name) ->
     Called = {collection, [Name, Filter, Page]},
     {Limit, Cursor} = page(Called, Page),

@@ -45,6 +45,7 @@ prep_stop(State) ->
 -spec stop(term()) -> ok.
 stop(_State) ->
     ok = era_callstore_config:put_in_force(none),
+    ok = era_callstore_router:use(none),
     era_callstore_schema:stop().
 
 tell(Level, What, Problem) ->

@@ -7,7 +7,7 @@
 %%% Must never: remove or change anything but its own two files.
 -module(era_callstore_dir).
 
--export([claim/1, release/1, writable/1]).
+-export([claim/1, release/1, writable/1, has_schema/1, started/1]).
 -export_type([reason/0]).
 
 -type reason() ::
@@ -38,6 +38,11 @@ release(Dir) ->
         {ok, [Own]} -> _ = file:delete(Path), ok;
         _ -> ok
     end.
+
+%% @doc Whether a schema of Mnesia is there: one in use, or one that was made and waits for the first start.
+-spec has_schema(file:filename()) -> boolean().
+has_schema(Dir) ->
+    lists:any(fun(File) -> filelib:is_regular(filename:join(Dir, File)) end, ["schema.DAT", "FALLBACK.BUP"]).
 
 %% @doc Whether files can be made there and hold bytes.
 -spec writable(file:filename()) -> ok | {error, reason()}.
@@ -88,7 +93,7 @@ claim_writable(Dir, Path) ->
 judge(_Dir, {ok, [Own]}, Own) ->
     mine;
 judge(Dir, {ok, [{Node, _, _} = Claim]}, _Own) when Node =/= node() ->
-    case {alive(Claim), filelib:is_regular(filename:join(Dir, "schema.DAT"))} of
+    case {alive(Claim), has_schema(Dir)} of
         {false, false} -> stale;
         _ -> {error, {dir_of_node, Dir, Node}}
     end;
@@ -110,8 +115,9 @@ own_claim() ->
     OsPid = os:getpid(),
     {node(), OsPid, started(OsPid)}.
 
-%% When the process began, in clock ticks since boot, with the boot's id; `none' for no such process, `unknown' where
-%% the system does not tell (no /proc).
+%% @doc When a process of the system began, in clock ticks since boot, with the boot's id; `none' for no such process,
+%% `unknown' where the system does not tell (no /proc).
+-spec started(OsPid :: string()) -> {Boot :: binary(), Ticks :: binary()} | none | unknown.
 started(OsPid) ->
     case {file:read_file("/proc/sys/kernel/random/boot_id"), file:read_file("/proc/" ++ OsPid ++ "/stat")} of
         {{ok, Boot}, {ok, Stat}} ->

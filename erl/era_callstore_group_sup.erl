@@ -18,6 +18,8 @@ init({Group, #{site := Site, master_domain := Master, sinks := Sinks, watch := W
     View = #{
         group => Group,
         storage => Storage,
+        sinks => Sinks,
+        context => era_callstore_sink:context(Config, Group),
         settings => #{
             site => Site,
             master_domain => Master,

@@ -35,8 +35,9 @@ first([Group | Groups], What, Key, Otherwise) ->
 calls(Filter, Limit, Cursor) ->
     case cursor(Cursor) of
         {ok, start} -> calls_of(groups(Filter), start, Filter, Limit, []);
-        {ok, {Group, Within}} -> calls_of([G || G <- groups(Filter), G >= Group], Within, Filter, Limit, []);
-        error -> {error, bad_cursor}
+        {ok, {Group, Within}} when is_integer(Group), Within =:= start orelse is_binary(Within) ->
+            calls_of([G || G <- groups(Filter), G >= Group], Within, Filter, Limit, []);
+        _ -> {error, bad_cursor}
     end.
 
 calls_of([], _Within, _Filter, _Limit, Items) ->
@@ -119,21 +120,28 @@ instance(Group, Node) ->
 %% --- what the sink `collection' keeps
 
 %% @doc All revisions of a call's record, newest first.
--spec record(Cid :: binary()) -> [map()].
-record(Cid) -> [decoded(Json) || Json <- anywhere(era_callstore_collection, of_call, [record, Cid])].
+-spec record(Cid :: binary()) -> [map()] | {error, no_collection}.
+record(Cid) ->
+    case anywhere(of_call, [record, Cid]) of
+        {ok, Revisions} -> [decoded(Json) || Json <- Revisions];
+        {error, _} = Error -> Error
+    end.
 
 %% @doc One page of an embedded collection, newest first.
 -spec records(era_callstore_collection:collection(), Filter :: map(), Limit :: pos_integer(), Cursor :: binary() | start) ->
-    page() | {error, bad_cursor}.
+    page() | {error, bad_cursor | no_collection}.
 records(Collection, Filter, Limit, Cursor) ->
     case cursor(Cursor) of
-        {ok, From} ->
-            {Found, More} = anywhere(era_callstore_collection, page, [
-                Collection, wanted(Filter), maps:get(since_ms, Filter, undefined), {Limit, From}
-            ]),
-            Next = case {More, Found} of {more, [_ | _]} -> written(element(1, lists:last(Found))); _ -> done end,
-            #{items => [decoded(Json) || {_, Json} <- Found], cursor => Next};
-        error ->
+        {ok, From} when From =:= start; tuple_size(From) =:= 3 ->
+            Since = maps:get(since_ms, Filter, undefined),
+            case anywhere(page, [Collection, wanted(Filter), Since, {Limit, From}]) of
+                {ok, {Found, More}} ->
+                    Next = case {More, Found} of {more, [_ | _]} -> written(element(1, lists:last(Found))); _ -> done end,
+                    #{items => [decoded(Json) || {_, Json} <- Found], cursor => Next};
+                {error, _} = Error ->
+                    Error
+            end;
+        _ ->
             {error, bad_cursor}
     end.
 
@@ -142,14 +150,19 @@ wanted(#{domain := Domain}) -> {subtree, Domain};
 wanted(_) -> all.
 
 %% The tables are on every node of a group; a node without one asks one that has.
-anywhere(Module, Function, Arguments) ->
-    case era_callstore_router:local_groups() of
-        [_ | _] -> apply(Module, Function, Arguments);
-        [] ->
-            case [Node || Group <- groups(#{}), Node <- era_callstore_router:copies(Group)] of
-                [Node | _] -> erpc:call(Node, Module, Function, Arguments, ?ASK_MS);
-                [] -> apply(Module, Function, Arguments)
-            end
+anywhere(Function, Arguments) ->
+    Copies = lists:usort([Node || Group <- groups(#{}), Node <- era_callstore_router:copies(Group)]),
+    anywhere(Function, Arguments, [node() | lists:delete(node(), Copies)]).
+
+anywhere(_Function, _Arguments, []) ->
+    {error, no_collection};
+anywhere(Function, Arguments, [Node | Nodes]) ->
+    try
+        {ok, erpc:call(Node, era_callstore_collection, Function, Arguments, ?ASK_MS)}
+    catch
+        %% The table is not there, or not loaded yet.
+        exit:{exception, {aborted, {no_exists, _}}} -> anywhere(Function, Arguments, Nodes);
+        error:{erpc, _} -> anywhere(Function, Arguments, Nodes)
     end.
 
 decoded(Json) ->

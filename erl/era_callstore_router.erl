@@ -27,8 +27,11 @@
 -spec start_link() -> gen_server:start_ret().
 start_link() -> gen_server:start_link({local, ?MODULE}, ?MODULE, [], []).
 
-%% @doc Routes by this configuration from now on.
--spec use(era_callstore_config:config()) -> ok.
+%% @doc Routes by this configuration from now on; `none' when the application stops.
+-spec use(era_callstore_config:config() | none) -> ok.
+use(none) ->
+    _ = persistent_term:erase(?RESOURCE),
+    ok;
 use(#{roles := Roles, event_aliases := Aliases}) ->
     {ok, Router} = era_callstore_nif:router(era_callstore_nif:json_encode(Roles), #{event_aliases => Aliases}),
     persistent_term:put(?RESOURCE, Router).
@@ -59,7 +62,7 @@ retract_writer(Group) ->
 -spec writer(Group :: pos_integer()) ->
     {pid(), Queue :: atomics:atomics_ref(), QueueBytes :: pos_integer()} | none.
 writer(Group) ->
-    case ets:lookup(?TABLE, {writer, Group}) of
+    case lookup({writer, Group}) of
         [{_, Pid, Queue, QueueBytes}] -> {Pid, Queue, QueueBytes};
         [] -> none
     end.
@@ -83,14 +86,19 @@ retract_store(Group) ->
 %% @doc The store of the group on this node, when its copy is loaded.
 -spec store(Group :: pos_integer()) -> {ok, era_callstore_nif:store()} | none.
 store(Group) ->
-    case ets:lookup(?TABLE, {store, Group}) of
+    case lookup({store, Group}) of
         [{_, Store}] -> {ok, Store};
         [] -> none
     end.
 
 %% @doc Groups of which this node has a loaded copy.
 -spec local_groups() -> [pos_integer()].
-local_groups() -> lists:sort(ets:select(?TABLE, [{{{store, '$1'}, '_'}, [], ['$1']}])).
+local_groups() ->
+    try
+        lists:sort(ets:select(?TABLE, [{{{store, '$1'}, '_'}, [], ['$1']}]))
+    catch
+        error:badarg -> []
+    end.
 
 %% @doc What a process says of itself for the status, under a key of its own.
 -spec note(Key :: {group | outbox | trim, pos_integer(), term()}, map()) -> ok.
@@ -101,7 +109,7 @@ note(Key, Said) ->
 %% @doc What was said last; empty when nothing was.
 -spec noted(Key :: {group | outbox | trim, pos_integer(), term()}) -> map().
 noted(Key) ->
-    case ets:lookup(?TABLE, Key) of
+    case lookup(Key) of
         [{_, Said}] -> Said;
         [] -> #{}
     end.
@@ -144,7 +152,10 @@ await_active(Group, TimeoutMs) ->
     try
         gen_server:call(?MODULE, {await_active, Group}, TimeoutMs)
     catch
-        exit:{timeout, _} -> timeout
+        exit:{timeout, _} -> timeout;
+        %% The application stops.
+        exit:{noproc, _} -> timeout;
+        exit:{shutdown, _} -> timeout
     end.
 
 %% @doc This node runs the application: it is asked and configured with the others.
@@ -154,6 +165,14 @@ join_node() -> pg:join(?SCOPE, node, whereis(?MODULE)).
 %% @doc Nodes that run the application.
 -spec nodes() -> [node()].
 nodes() -> lists:usort([node(Pid) || Pid <- pg:get_members(?SCOPE, node)]).
+
+%% Before the application has started and after it has stopped there is nothing.
+lookup(Key) ->
+    try
+        ets:lookup(?TABLE, Key)
+    catch
+        error:badarg -> []
+    end.
 
 %% --- the process
 

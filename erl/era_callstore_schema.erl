@@ -31,20 +31,21 @@
 %% @doc Makes sure that Mnesia runs and can keep what is asked for.
 -spec start(options()) -> ok | {error, reason()}.
 start(Options) ->
+    ok = await_stopped(persistent_term:get(?WHOSE, host)),
     case mnesia:system_info(is_running) of
         no -> start_ours(Options);
         stopping -> {error, {mnesia_start, stopping}};
         _ -> use_running(Options)
     end.
 
-%% @doc Ends what start/1 began. Everything written is on disc when it returns.
+%% @doc Ends what start/1 began. Everything written is on disc when it returns; Mnesia of ours stops right after, because
+%% the application controller that stops it is still busy with us.
 -spec stop() -> ok.
 stop() ->
     case {persistent_term:get(?WHOSE, host), running()} of
         {{ours, Dir}, true} ->
             _ = mnesia:sync_log(),
-            ok = stop_ours(init:get_status()),
-            release(Dir);
+            stop_ours(Dir, init:get_status());
         {{ours, Dir}, false} ->
             release(Dir);
         {host, true} ->
@@ -54,12 +55,29 @@ stop() ->
             ok
     end.
 
-%% When the whole node stops, the application controller is busy stopping us and would never hear the request; it stops
-%% Mnesia itself right after us.
-stop_ours({stopping, _}) ->
-    ok;
-stop_ours(_) ->
-    stopped = mnesia:stop(),
+%% When the whole node stops, the application controller stops Mnesia itself right after us.
+stop_ours(Dir, {stopping, _}) ->
+    release(Dir);
+stop_ours(Dir, _) ->
+    Self = self(),
+    Stopper = spawn(fun() ->
+        %% What has the application's group leader ends with the application.
+        true = group_leader(whereis(init), self()),
+        Self ! {self(), free},
+        stopped = mnesia:stop(),
+        release(Dir)
+    end),
+    receive
+        {Stopper, free} -> persistent_term:put(?WHOSE, {stopping, Stopper})
+    end.
+
+%% A start right after a stop finds Mnesia gone.
+await_stopped({stopping, Stopper}) ->
+    Monitor = erlang:monitor(process, Stopper),
+    receive
+        {'DOWN', Monitor, process, Stopper, _} -> persistent_term:put(?WHOSE, host)
+    end;
+await_stopped(_) ->
     ok.
 
 %% @doc Whether Mnesia runs on this node.
@@ -160,7 +178,7 @@ start_in_ram(Others) ->
     first_error([fun start_mnesia/0, fun() -> connect(Others) end]).
 
 start_on_disc(Dir, Others) ->
-    case {filelib:is_regular(filename:join(Dir, "schema.DAT")), Others} of
+    case {era_callstore_dir:has_schema(Dir), Others} of
         {true, _} ->
             first_error([fun start_mnesia/0, fun() -> own_schema(Dir) end, fun() -> connect(Others) end]);
         {false, []} ->

@@ -9,7 +9,7 @@
 %%% Must never: answer `ok' for a batch that a crash of the sink could still lose.
 -module(era_callstore_sink).
 
--export([check/1]).
+-export([check/1, context/2, prepare/2]).
 -export_type([item/0, context/0]).
 
 -type item() :: #{
@@ -28,6 +28,8 @@
     copm3_name := binary()
 }.
 
+%% Called on every node of the group when its copy is loaded, before anything is delivered.
+-callback prepare(Args :: map(), context()) -> ok | {error, Reason :: term()}.
 %% Called in the sink's own process when its group becomes active here; an error is tried again later.
 -callback init(Args :: map(), context()) -> {ok, State :: term()} | {error, Reason :: term()}.
 %% At most 256 items. On an error, or a crash, the same items come again later.
@@ -37,7 +39,9 @@
 -callback handle_info(Message :: term(), State) -> {ok, State}.
 %% Problems of the arguments, found before anything starts: key, value, reason, what would be right.
 -callback check(Args :: map()) -> [{Key :: atom(), Value :: term(), Reason :: atom(), Right :: iodata()}].
--optional_callbacks([check/1, handle_info/2]).
+-optional_callbacks([check/1, prepare/2, handle_info/2]).
+
+-include_lib("kernel/include/logger.hrl").
 
 -define(BUILT_IN, #{collection => era_callstore_sink_collection, file => era_callstore_sink_file}).
 
@@ -56,6 +60,25 @@ check(Sinks) when is_list(Sinks) ->
     end;
 check(Other) ->
     {error, [problem(<<"sinks">>, Other, wrong_type, "a list of {collection | file | Module, Args :: map()} is wanted")]}.
+
+%% @doc What the sinks of a group may want to know.
+-spec context(era_callstore_config:config(), Group :: pos_integer()) -> context().
+context(#{groups := Groups, copm3_name := Name}, Group) ->
+    #{Group := #{storage := Storage}} = Groups,
+    #{group => Group, groups => map_size(Groups), storage => Storage, copm3_name => Name}.
+
+%% @doc Lets every sink prepare this node. One that cannot holds back nobody: it says so again when it is started.
+-spec prepare([era_callstore_config:sink()], context()) -> ok.
+prepare(Sinks, Context) ->
+    lists:foreach(
+        fun(#{name := Name, module := Module, args := Args}) ->
+            case erlang:function_exported(Module, prepare, 2) andalso Module:prepare(Args, Context) of
+                {error, Reason} -> ?LOG_WARNING(#{what => "a sink is not prepared", sink => Name, reason => Reason});
+                _ -> ok
+            end
+        end,
+        Sinks
+    ).
 
 check_one({Name, Module, Args}) when is_binary(Name), Name =/= <<>>, is_atom(Module), is_map(Args) ->
     check_module(Name, maps:get(Module, ?BUILT_IN, Module), Args);

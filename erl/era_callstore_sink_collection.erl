@@ -8,7 +8,7 @@
 -module(era_callstore_sink_collection).
 -behaviour(era_callstore_sink).
 
--export([check/1, init/2, deliver/2, terminate/2]).
+-export([check/1, prepare/2, init/2, deliver/2, terminate/2]).
 
 -define(RETENTION_DAYS, 30).
 -define(DAY_MS, 86400000).
@@ -28,6 +28,10 @@ check(Args) -> lists:append([check(Key, Value) || {Key, Value} <- maps:to_list(A
 check(retention_days, Days) when is_integer(Days), Days > 0 -> [];
 check(retention_days, Days) -> [{retention_days, Days, wrong_type, "an integer above 0 is wanted"}];
 check(Key, Value) -> [{Key, Value, unknown_key, "there is: retention_days"}].
+
+%% @private
+-spec prepare(map(), era_callstore_sink:context()) -> ok | {error, term()}.
+prepare(_Args, #{storage := Storage}) -> era_callstore_collection:ensure(Storage).
 
 %% @private
 -spec init(map(), era_callstore_sink:context()) -> {ok, #state{}} | {error, term()}.

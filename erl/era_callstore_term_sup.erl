@@ -16,11 +16,10 @@ start_link(Term, Store, Config) -> supervisor:start_link(?MODULE, {Term, Store, 
 -spec init({era_callstore_log:term_of_activity(), era_callstore_nif:store(), era_callstore_config:config()}) ->
     {ok, {supervisor:sup_flags(), [supervisor:child_spec()]}}.
 init({#{group := Group} = Term, Store, Config}) ->
-    #{sinks := Sinks, groups := Groups, queue_bytes := QueueBytes, copm3_name := Copm3Name} = Config,
-    #{Group := #{storage := Storage}} = Groups,
+    #{sinks := Sinks, queue_bytes := QueueBytes} = Config,
     Writer = #{term => Term, store => Store, queue_bytes => QueueBytes},
     Ticker = (maps:with([trim_interval_ms, trim_bytes], Config))#{group => Group},
-    Context = #{group => Group, groups => map_size(Groups), storage => Storage, copm3_name => Copm3Name},
+    Context = era_callstore_sink:context(Config, Group),
     Outbox = (maps:with([deliver_timeout_ms, retry_min_ms, retry_max_ms], Config))#{term => Term, context => Context},
     Children =
         [child(writer, era_callstore_writer, Writer), child(ticker, era_callstore_ticker, Ticker)] ++

@@ -25,6 +25,8 @@
 -type options() :: #{
     group := pos_integer(),
     storage := era_callstore_log:storage(),
+    sinks := [era_callstore_config:sink()],
+    context := era_callstore_sink:context(),
     settings := era_callstore_nif:settings()
 }.
 
@@ -117,9 +119,10 @@ handle_continue(ensure_tables, #state{group = Group, options = #{storage := Stor
         ok -> {noreply, State, {continue, wait}};
         {error, Reason} -> failed(Reason, State)
     end;
-handle_continue(wait, #state{group = Group} = State) ->
+handle_continue(wait, #state{group = Group, options = #{sinks := Sinks, context := Context}} = State) ->
     case era_callstore_log:wait(Group, ?WAIT_MS) of
         ok ->
+            ok = era_callstore_sink:prepare(Sinks, Context),
             {noreply, State, {continue, fold}};
         {timeout, Tables} ->
             ?LOG_NOTICE(#{what => "waiting for tables to load", group => Group, tables => Tables}),

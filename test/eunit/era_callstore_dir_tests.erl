@@ -75,8 +75,4 @@ running_process(_Dir) ->
     Port = open_port({spawn_executable, "/bin/cat"}, [binary]),
     {os_pid, Number} = erlang:port_info(Port, os_pid),
     OsPid = integer_to_list(Number),
-    {ok, Boot} = file:read_file("/proc/sys/kernel/random/boot_id"),
-    {ok, Stat} = file:read_file("/proc/" ++ OsPid ++ "/stat"),
-    AfterCommand = lists:last(binary:split(Stat, <<")">>, [global])),
-    Fields = binary:split(AfterCommand, <<" ">>, [global, trim_all]),
-    {OsPid, {string:trim(Boot), lists:nth(20, Fields)}, Port}.
+    {OsPid, era_callstore_dir:started(OsPid), Port}.
