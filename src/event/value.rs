@@ -61,16 +61,20 @@ pub fn is_absent(text: &[u8]) -> bool {
     matches!(text, b"" | b"empty" | b"undefined" | b"__empty" | b"null")
 }
 
+/// The value of every byte as a digit of lower-case hexadecimal, 0xff where it is none.
+const DIGITS: [u8; 256] = {
+    let mut digits = [0xff; 256];
+    let mut value = 0;
+    while value < 16 {
+        digits[b"0123456789abcdef"[value] as usize] = value as u8;
+        value += 1;
+    }
+    digits
+};
+
 /// The bytes of a uuid in canonical form; `None` for anything else, upper case included, so that the text comes back
 /// as it was.
 pub fn canonical_uuid(text: &[u8]) -> Option<[u8; 16]> {
-    fn nibble(byte: u8) -> u8 {
-        match byte {
-            b'0'..=b'9' => byte - b'0',
-            b'a'..=b'f' => byte - b'a' + 10,
-            _ => 0xff,
-        }
-    }
     let text: &[u8; 36] = text.try_into().ok()?;
     if text[8] != b'-' || text[13] != b'-' || text[18] != b'-' || text[23] != b'-' {
         return None;
@@ -79,7 +83,7 @@ pub fn canonical_uuid(text: &[u8]) -> Option<[u8; 16]> {
     let mut id = [0u8; 16];
     let mut bad = 0u8;
     for (byte, at) in id.iter_mut().zip(AT) {
-        let (high, low) = (nibble(text[at]), nibble(text[at + 1]));
+        let (high, low) = (DIGITS[text[at] as usize], DIGITS[text[at + 1] as usize]);
         bad |= (high | low) & 0xf0;
         *byte = high << 4 | (low & 0x0f);
     }
