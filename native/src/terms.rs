@@ -167,7 +167,8 @@ pub fn binary<'a>(env: Env<'a>, bytes: &[u8]) -> Term<'a> {
 /// Writes a record as a term. Keys are made once and shared by all records that one instance writes.
 pub struct TermOut<'a> {
     env: Env<'a>,
-    known: HashMap<&'static str, Term<'a>>,
+    /// By where the name lies: the same name at two places is made twice.
+    known: HashMap<usize, Term<'a>, foldhash::fast::FixedState>,
     open: Vec<Frame<'a>>,
     spare: Vec<Frame<'a>>,
     done: Option<Term<'a>>,
@@ -184,7 +185,7 @@ impl<'a> TermOut<'a> {
     pub fn new(env: Env<'a>) -> Self {
         TermOut {
             env,
-            known: HashMap::new(),
+            known: HashMap::default(),
             open: Vec::new(),
             spare: Vec::new(),
             done: None,
@@ -249,10 +250,8 @@ impl Out for TermOut<'_> {
 
     fn key(&mut self, name: &'static str) {
         let env = self.env;
-        let term = *self
-            .known
-            .entry(name)
-            .or_insert_with(|| binary(env, name.as_bytes()));
+        let known = self.known.entry(name.as_ptr().addr());
+        let term = *known.or_insert_with(|| binary(env, name.as_bytes()));
         self.put_key(term);
     }
 
