@@ -1,5 +1,9 @@
 //! Tests of the core, no Erlang needed.
 
+// A test that cannot go on says so by panicking.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod domain;
 mod player;
 mod properties;
 mod scenarios;

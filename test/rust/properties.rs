@@ -161,7 +161,7 @@ fn event(kind: &str, ts: i64, (call, place): (usize, usize), walk: &Walk, detail
     if by != 2 {
         set(json!({"cid": format!("c0000000-0000-4000-8000-{call:012}")}));
     }
-    if detail % 11 != 0 {
+    if !detail.is_multiple_of(11) {
         set(json!({"eventid": format!("e0000000-0000-4000-8000-{call:04}{place:08}")}));
     }
     let (a, b) = (
@@ -171,23 +171,23 @@ fn event(kind: &str, ts: i64, (call, place): (usize, usize), walk: &Walk, detail
     let reason = ["bye", "cancel", "timeout", "odd"][usize::from(detail) % 4];
     let side = ["a", "b", "empty"][usize::from(detail) % 3];
     let has_no_dialog = kind == "invite" || kind.starts_with("route") || kind == "dlg_binding";
-    if !has_no_dialog && detail % 13 != 0 {
+    if !has_no_dialog && !detail.is_multiple_of(13) {
         set(json!({"dialogid": format!("rB1-{dialog}"), "ghost": "empty"}));
     }
     match kind {
         "invite" => set(
             json!({"urifrom": a, "urito": b, "fromusername": format!("10{call}"),
-            "fromdomain": "alfa.era.test", "fromouter": detail % 2 == 0, "callednum": "5975"}),
+            "fromdomain": "alfa.era.test", "fromouter": detail.is_multiple_of(2), "callednum": "5975"}),
         ),
         "dlg_call" => set(json!({"localuri": b, "remoteuri": a, "fromnumber": "4711"})),
         "dlg_start" | "hold" | "unhold" | "dlg_end" | "dlg_stop" => set(json!({
             "aremoteuri": a, "bremoteuri": b, "bcallid": fork, "mgctxid": format!("ctx-{call}"),
-            "xcallid": if detail % 2 == 0 { fork.clone() } else { format!("call-{call}@10.0.0.1") },
-            "stopreason": reason, "stopside": side, "is_rec": detail % 5 == 0})),
-        "dlg_binding" => {
-            set(json!({"dlgbinding": format!("l{}", detail % 3), "dlgbindingset": detail % 2 == 0}))
-        }
-        "rec_info" => set(json!({"domain": "alfa.era.test", "isrec": detail % 2 == 0})),
+            "xcallid": if detail.is_multiple_of(2) { fork.clone() } else { format!("call-{call}@10.0.0.1") },
+            "stopreason": reason, "stopside": side, "is_rec": detail.is_multiple_of(5)})),
+        "dlg_binding" => set(
+            json!({"dlgbinding": format!("l{}", detail % 3), "dlgbindingset": detail.is_multiple_of(2)}),
+        ),
+        "rec_info" => set(json!({"domain": "alfa.era.test", "isrec": detail.is_multiple_of(2)})),
         "records_moved" => set(json!({"size": detail, "alink": format!("rec/{call}")})),
         "leg_ping" | "quality" => {
             set(json!({"mos": 0.25 * f64::from(detail), "deep": {"a": [detail, null]}}))
