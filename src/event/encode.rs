@@ -160,8 +160,8 @@ fn add(
     }
     // Two events of one cid that disagree about the rest of the head: what differs goes with its event.
     let mut event = taken.event.clone();
-    taken.head.tag(&known, &mut event);
     set.adopt(taken.head);
+    taken.head.tag(&set.head(), &mut event);
     set.push(&event)
 }
 
