@@ -56,6 +56,8 @@ say({mnesia_join, Nodes, Reason}) ->
     io_lib:format("the schemas of ~0tp cannot be joined: ~0tp", [Nodes, Reason]);
 say({wrong_configuration, Problems}) ->
     lists:join("; ", [era_callstore_config:format_problem(Problem) || Problem <- Problems]);
+say({not_written, Path}) ->
+    ["Mnesia's log ", Path, " did not take what was committed: the disc is full or fails"];
 say({file_error, Path, Posix}) ->
     [Path, ": ", file:format_error(Posix)];
 say({different_content, Cid, Revision}) ->

@@ -1,8 +1,8 @@
 %%% One group on one node: decides when this node's instance is active, and holds its term of activity.
 %%%
 %%%   waiting ──Mnesia runs──► loading ──folded──► passive ◄──────► active
-%%%      ▲                        ▲                   │  activate     │
-%%%      └──── Mnesia gone ───────┴── a term that ended out of order ─┘
+%%%      ▲                                            │  activate     │
+%%%      └──── Mnesia gone, disc full, a term that ended out of order ┘
 %%% Peers are this group's instances on other nodes. They tell each other of every change of state; each decides by the
 %%% same rule (era_callstore_peers). With several instances of the group on one node the one of lowest order stands for
 %%% all of them.
@@ -64,8 +64,10 @@ init({Group, Config}) ->
 
 %% Mnesia does not run, or the tables could not be loaded.
 -spec waiting(gen_statem:event_type() | enter, term(), #data{}) -> gen_statem:event_handler_result(state()).
-waiting(enter, _Old, Data) ->
-    {keep_state, said(waiting, Data), [{state_timeout, 0, retry}]};
+waiting(enter, _Old, #data{since = Since} = Data) ->
+    %% A term that ended as soon as it had begun is no reason to hurry into the next.
+    Pause = case now_ms() - Since < ?RETRY_MS of true when Data#data.epoch > 0 -> ?RETRY_MS; _ -> 0 end,
+    {keep_state, said(waiting, Data), [{state_timeout, Pause, retry}]};
 waiting(state_timeout, retry, #data{config = Config, group = Group} = Data) ->
     case era_callstore_schema:start(era_callstore_groups:schema_options(Config)) of
         ok ->
@@ -136,7 +138,7 @@ active(info, {'EXIT', Term, Reason}, #data{term = Term, group = Group} = Data) -
         _ ->
             ?LOG_ERROR(#{what => "the term ended out of order", group => Group, epoch => Data#data.epoch, reason => Reason})
     end,
-    {next_state, loading, Ended};
+    {next_state, waiting, forget_mnesia(Ended)};
 active(info, {?MODULE, _From, {give, Node}}, Data) ->
     ?LOG_NOTICE(#{what => "activity is given to a lower order", group => Data#data.group, node => Node}),
     {next_state, passive, finish_term(Data)};
@@ -227,7 +229,7 @@ news(active, Data) ->
     case era_callstore_peers:decide(mine(active, Data), Data#data.peers, active) of
         {step_down, Node} ->
             ?LOG_WARNING(#{what => "fenced: another instance is active", group => Data#data.group, node => Node}),
-            {next_state, loading, abandon_term(Data)};
+            {next_state, waiting, forget_mnesia(abandon_term(Data))};
         stay ->
             {keep_state, Data}
     end;
@@ -246,6 +248,12 @@ abandon_term(#data{term = Sup} = Data) ->
     end.
 
 %% --- small things
+
+forget_mnesia(#data{mnesia = undefined} = Data) ->
+    Data;
+forget_mnesia(#data{mnesia = Monitor} = Data) ->
+    erlang:demonitor(Monitor, [flush]),
+    Data#data{mnesia = undefined}.
 
 refuse(From, handover, _Data) -> {keep_state_and_data, [{reply, From, {error, not_active}}]};
 refuse(From, stand_down, Data) -> {keep_state, Data#data{leaving = true}, [{reply, From, ok}]}.

@@ -103,8 +103,15 @@ use_running(#{disc := Disc, nodes := Nodes}) ->
     keep_whose(),
     case Disc andalso not mnesia:system_info(use_dir) of
         true -> {error, {host_schema_in_ram, mnesia:system_info(directory)}};
-        false -> connect([N || N <- Nodes, not lists:member(N, mnesia:system_info(running_db_nodes))])
+        false ->
+            case room(Disc) of
+                ok -> connect([N || N <- Nodes, not lists:member(N, mnesia:system_info(running_db_nodes))]);
+                {error, _} = Error -> Error
+            end
     end.
+
+room(false) -> ok;
+room(true) -> era_callstore_dir:writable(mnesia:system_info(directory)).
 
 %% A restart of the application finds the Mnesia it started itself: still ours.
 keep_whose() ->

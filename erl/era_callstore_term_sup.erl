@@ -15,9 +15,10 @@ start_link(Term, Store, Config) -> supervisor:start_link(?MODULE, {Term, Store, 
 
 -spec init({era_callstore_log:term_of_activity(), era_callstore_nif:store(), era_callstore_config:config()}) ->
     {ok, {supervisor:sup_flags(), [supervisor:child_spec()]}}.
-init({#{group := Group} = Term, Store, Config}) ->
-    #{sinks := Sinks, queue_bytes := QueueBytes} = Config,
-    Writer = #{term => Term, store => Store, queue_bytes => QueueBytes},
+init({#{group := Group, commit := Commit} = Term, Store, Config}) ->
+    #{sinks := Sinks, queue_bytes := QueueBytes, groups := #{Group := #{storage := Storage}}} = Config,
+    Flush = Storage =/= ram_copies andalso Commit =/= async_dirty,
+    Writer = #{term => Term, store => Store, flush => Flush, queue_bytes => QueueBytes},
     Ticker = (maps:with([trim_interval_ms, trim_bytes], Config))#{group => Group},
     Context = era_callstore_sink:context(Config, Group),
     Outbox = (maps:with([deliver_timeout_ms, retry_min_ms, retry_max_ms], Config))#{term => Term, context => Context},

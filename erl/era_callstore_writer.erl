@@ -25,6 +25,8 @@
 -type options() :: #{
     term := era_callstore_log:term_of_activity(),
     store := era_callstore_nif:store(),
+    %% whether a commit is to survive the death of the VM: on disc, and by the kind of commit
+    flush := boolean(),
     queue_bytes := pos_integer()
 }.
 
@@ -34,6 +36,7 @@
     seq = 1 :: pos_integer(),
     store :: era_callstore_nif:store(),
     queue :: atomics:atomics_ref(),
+    flush :: boolean(),
     node = atom_to_binary(node()) :: binary(),
     %% who looks for work after every commit
     bells = [] :: [era_callstore_wake:bell()]
@@ -139,12 +142,12 @@ send(Pid, Chunk, Count, Bytes) ->
 %% --- the process
 
 -spec init(pid(), options()) -> no_return().
-init(Parent, #{term := #{group := Group} = Term, store := Store, queue_bytes := QueueBytes}) ->
+init(Parent, #{term := #{group := Group} = Term, store := Store, flush := Flush, queue_bytes := QueueBytes}) ->
     process_flag(trap_exit, true),
     Queue = atomics:new(1, [{signed, true}]),
     ok = era_callstore_router:publish_writer(Group, self(), Queue, QueueBytes),
     proc_lib:init_ack(Parent, {ok, self()}),
-    issue(#state{parent = Parent, term = Term, store = Store, queue = Queue}).
+    issue(#state{parent = Parent, term = Term, store = Store, flush = Flush, queue = Queue}).
 
 loop(State) ->
     receive
@@ -196,24 +199,34 @@ committed(#row{entries = Reversed, bytes = Bytes}, #state{term = Term, seq = Seq
         ok ->
             era_callstore_counters:add(rows_committed, 1),
             era_callstore_counters:add(row_bytes_committed, Bytes),
-            Folded = folded(Entries, Chunks, State),
+            Flush = start_flush(State),
+            {Answers, Folded} = folded(Entries, Chunks, State),
+            ok = flushed(Flush, Bytes, State),
+            answer(Entries, Answers),
             era_callstore_wake:ring(State#state.bells),
             Folded#state{seq = Seq + 1};
         {error, Reason} ->
             over({shutdown, Reason}, State)
     end.
 
+start_flush(#state{flush = true}) -> era_callstore_flush:start();
+start_flush(#state{flush = false}) -> none.
+
+flushed(Flush, Bytes, State) ->
+    case era_callstore_flush:wait(Flush, Bytes) of
+        ok -> ok;
+        {error, Reason} -> over({shutdown, Reason}, State)
+    end.
+
 folded(Entries, Chunks, #state{store = Store} = State) ->
     case era_callstore_view:fold_row(Store, key(State), Chunks) of
         {ok, Results} ->
-            answer(Entries, [{ok, Result} || Result <- Results]),
-            State;
+            {[{ok, Result} || Result <- Results], State};
         {error, _Reason} ->
             %% The row is in the log: the store folded anew has it, but for a chunk that poisons.
             case era_callstore_view:rebuild(group(State), key(State)) of
                 {ok, New, Bad} ->
-                    answer(Entries, [after_rebuild(Place, Entry, Bad) || {Place, Entry} <- numbered(Entries)]),
-                    State#state{store = New};
+                    {[after_rebuild(Place, Entry, Bad) || {Place, Entry} <- numbered(Entries)], State#state{store = New}};
                 {error, Reason} ->
                     over({shutdown, Reason}, State)
             end

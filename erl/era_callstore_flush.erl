@@ -1,0 +1,74 @@
+%%% Brings what Mnesia has logged from the VM's own buffer to the operating system, so that it survives the death of this
+%%% VM (SIGKILL, a crash). It does not survive the loss of power: that needs era_callstore_schema:stop/0 or a copy.
+%%%
+%%% Mnesia logs a commit to disk_log, which keeps up to two seconds of it in its process before it writes. disk_log's
+%%% only public way out of the buffer is sync/1, an fsync of milliseconds. The message by which its own timer makes it
+%%% write is used here instead; test/ct/kill_SUITE fails when that message should lose its meaning.
+%%% A full disc is the other reason: disk_log drops what it cannot write, tells Mnesia, and Mnesia only warns. So the file
+%%% must have grown by what was committed.
+%%% Always holds: when wait/2 returns ok, everything that this process logged before start/0 is in the file, or the log
+%%% was closed for a dump, which writes it as well.
+%%% Called by: era_callstore_writer, around the fold, so that both go on at once.
+%%% Must never: run where nothing is kept on disc.
+-module(era_callstore_flush).
+
+-export([start/0, wait/2]).
+-export_type([flush/0]).
+
+-include_lib("kernel/include/file.hrl").
+
+-record(flush, {log :: pid(), path :: file:filename(), bytes_before :: non_neg_integer()}).
+-type flush() :: #flush{} | none.
+
+-define(LOG, latest_log).
+
+%% @doc Begins to write what is buffered.
+-spec start() -> flush().
+start() ->
+    case get(?MODULE) of
+        #flush{log = Pid} = Flush ->
+            Pid ! {Pid, write_cache},
+            Flush;
+        undefined ->
+            find()
+    end.
+
+%% @doc Waits until it is written, which is at least so many bytes.
+-spec wait(flush(), Bytes :: non_neg_integer()) -> ok | {error, {not_written, file:filename()}}.
+wait(none, _Bytes) ->
+    ok;
+wait(#flush{log = Pid, path = Path, bytes_before = Before} = Flush, Bytes) ->
+    %% Answered by the log's process after our message.
+    _ = disk_log:info(?LOG),
+    case {disk_log:pid2name(Pid), bytes(Path)} of
+        {{ok, ?LOG}, Now} when Now >= Before + Bytes ->
+            _ = put(?MODULE, Flush#flush{bytes_before = Now}),
+            ok;
+        {{ok, ?LOG}, _} ->
+            _ = erase(?MODULE),
+            {error, {not_written, Path}};
+        {_, _} ->
+            %% Dumped and begun anew meanwhile: what we committed was in the old log, or is in the new one.
+            _ = erase(?MODULE),
+            wait(start(), 0)
+    end.
+
+%% The first time there is nothing to compare with: what is buffered now counts as growth.
+find() ->
+    Processes = [Pid || {_, Pid, _, _} <- supervisor:which_children(disk_log_sup), is_pid(Pid)],
+    case [Pid || Pid <- Processes, disk_log:pid2name(Pid) =:= {ok, ?LOG}] of
+        [Pid | _] ->
+            {file, Path} = lists:keyfind(file, 1, disk_log:info(?LOG)),
+            Flush = #flush{log = Pid, path = Path, bytes_before = 0},
+            _ = put(?MODULE, Flush),
+            Pid ! {Pid, write_cache},
+            Flush;
+        [] ->
+            none
+    end.
+
+bytes(Path) ->
+    case file:read_file_info(Path, [raw, {time, posix}]) of
+        {ok, #file_info{size = Bytes}} -> Bytes;
+        {error, _} -> 0
+    end.
