@@ -168,10 +168,13 @@ impl Store {
             entry.state = state;
             entry.since_ms = self.now_ms;
         }
-        if entry.life.awaits_stop() != entry.awaits_stop {
-            entry.awaits_stop = !entry.awaits_stop;
+        // A late fact about a call that is over: others may follow, it is kept as if it were over since now.
+        let is_news = state.is_over() && entry.life.facts != entry.facts;
+        if is_news || entry.life.awaits_stop() != entry.awaits_stop {
+            entry.awaits_stop = entry.life.awaits_stop();
             entry.since_ms = self.now_ms;
         }
+        entry.facts = entry.life.facts;
         self.queue_record(entry, slot);
         self.note_deadline(entry, slot);
     }

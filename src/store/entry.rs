@@ -33,6 +33,8 @@ pub struct Entry {
     pub accepted: SmallVec<[u32; 4]>,
     /// When the state last changed, by the store's clock.
     pub since_ms: i64,
+    /// `life.facts` when it was counted last.
+    pub facts: u32,
     /// When it is looked at next, as noted in the calendar.
     pub deadline_ms: i64,
     /// Some events were said of it under another `cid`.
@@ -60,6 +62,7 @@ impl Entry {
             rows: SmallVec::new(),
             accepted: SmallVec::new(),
             since_ms: now_ms,
+            facts: 0,
             deadline_ms: i64::MAX,
             has_aliases: false,
             awaits_stop: false,
