@@ -27,6 +27,8 @@
     due => non_neg_integer(),
     log_chunks => non_neg_integer(),
     log_bytes => non_neg_integer(),
+    %% the log is kept in RAM, and no other node had it when this one started
+    started_empty => true,
     outbox => #{binary() => map()},
     memory_bytes => non_neg_integer()
 }.
@@ -76,7 +78,8 @@ group_here(Group) ->
             {ok, Ref} -> of_store(Group, Ref);
             none -> #{}
         end,
-    maps:merge(maps:merge(maps:merge(unknown(Group), Said), Store), #{
+    Log = era_callstore_router:noted({group, Group, log}),
+    maps:merge(lists:foldl(fun(More, Known) -> maps:merge(Known, More) end, unknown(Group), [Said, Store, Log]), #{
         log_chunks => era_callstore_log:size(Group),
         lag_chunks => era_callstore_view:waiting(Group)
     }).

@@ -144,6 +144,7 @@ handle_continue(fold, #state{group = Group} = State) ->
                 live => maps:get(live, era_callstore_nif:info(Store), 0),
                 took_ms => erlang:monotonic_time(millisecond) - Begun
             },
+            ok = say_when_empty(Stats, Loaded),
             tell(loaded, Stats, Loaded),
             {noreply, Loaded};
         {error, Reason} ->
@@ -230,6 +231,18 @@ find_bad(Settings, Key, Chunks, Bad) ->
 numbered(Chunks) -> lists:zip(lists:seq(1, length(Chunks)), Chunks).
 
 %% --- small things
+
+%% A log in RAM ends with the last node that has it: the first to come back is to know, and its operator.
+say_when_empty(#{rows := 0}, #state{group = Group, options = #{storage := ram_copies}}) ->
+    case era_callstore_log:copies(Group) of
+        [Node] when Node =:= node() ->
+            ?LOG_WARNING(#{what => "the log is kept in RAM and starts empty: no other node has it", group => Group}),
+            era_callstore_router:note({group, Group, log}, #{started_empty => true});
+        _ ->
+            era_callstore_router:note({group, Group, log}, #{})
+    end;
+say_when_empty(_Stats, #state{group = Group}) ->
+    era_callstore_router:note({group, Group, log}, #{}).
 
 failed(Reason, State) ->
     tell(failed, Reason, State),

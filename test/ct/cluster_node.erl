@@ -1,0 +1,255 @@
+%%% Real nodes on this machine for suites: each a VM of its own, reached over its standard input and output, so that the
+%%% suite takes no part in the distribution between them.
+%%%
+%%% Always holds: a node is ended by its own process id; a wait is for a condition and has an end.
+%%% Called by: cluster_SUITE; the functions at the end run inside the nodes.
+%%% Must never: be part of the cluster.
+-module(cluster_node).
+
+-export([plan/3, boot/1, boot/2, start/1, start/2, kill/1, pause/1, resume/1, stop/1, call/4, name/1, until/2]).
+-export([settled/1, active/1, digests/1, missing/2, log/1]).
+-export([events_alive/2, events_over/2, cid/1]).
+-export([here_missing/1, flood/4]).
+-export_type([plan/0, running/0]).
+
+-define(BASE, 1795378165000).
+-define(CALL_MS, 60000).
+-define(POLL_MS, 20).
+
+%% A node that may be started, again and again in the same folder.
+-type plan() :: #{name := node(), dir := file:filename(), settings := map(), vm := [string()]}.
+-type running() :: #{plan := plan(), peer := pid(), os_pid := string()}.
+
+%% @doc Plans for nodes of one group, the first with the lowest order. Settings: of the application; `storage' and `vm'
+%% (arguments of the emulator) beside them.
+-spec plan(file:filename(), pos_integer(), map()) -> [plan()].
+plan(Dir, Number, Settings) ->
+    Of = fun(N) -> list_to_atom(lists:concat(["callstore", N, "_", os:getpid(), "_", erlang:unique_integer([positive]), "@127.0.0.1"])) end,
+    Nodes = [{N, Of(N)} || N <- lists:seq(1, Number)],
+    Storage = maps:get(storage, Settings, <<"disc">>),
+    Roles = [
+        #{
+            <<"name">> => instance(N), <<"roletype">> => <<"callstore">>, <<"iface">> => <<"lo">>, <<"group">> => 1,
+            <<"order">> => N, <<"include_domains">> => [], <<"mnesia_storage_mode">> => Storage
+        }
+     || {N, _} <- Nodes
+    ],
+    Common = maps:merge(
+        #{roles => Roles, instances => maps:from_list([{instance(N), Node} || {N, Node} <- Nodes]), sinks => []},
+        maps:without([storage, vm], Settings)
+    ),
+    [
+        #{name => Node, dir => filename:join(Dir, lists:concat(["node", N])), settings => Common, vm => maps:get(vm, Settings, [])}
+     || {N, Node} <- Nodes
+    ].
+
+instance(N) -> <<"callstore", (integer_to_binary(N))/binary>>.
+
+%% @doc A VM for each plan, without the application.
+-spec boot([plan()]) -> [running()].
+boot(Plans) -> each(Plans, fun(Plan) -> boot(Plan, []) end).
+
+-spec boot(plan(), [string()]) -> running().
+boot(#{name := Node, dir := Dir, vm := Vm} = Plan, More) ->
+    ok = filelib:ensure_path(Dir),
+    [Name, Host] = string:lexemes(atom_to_list(Node), "@"),
+    Log = io_lib:format("[{handler,default,logger_std_h,#{config=>#{file=>~p}}}]", [log(Plan)]),
+    {ok, Peer, Node} = peer:start(#{
+        name => Name, host => Host, longnames => true, connection => standard_io, wait_boot => 30000,
+        args => ["-setcookie", "cluster", "-connect_all", "true", "-kernel", "logger", lists:flatten(Log)] ++
+            Vm ++ More ++ ["-pa" | code_path()]
+    }),
+    Running = #{plan => Plan, peer => Peer, os_pid => peer:call(Peer, os, getpid, [])},
+    ok = call(Running, file, set_cwd, [Dir]),
+    Running.
+
+%% @doc The log file of a node.
+-spec log(plan()) -> file:filename().
+log(#{dir := Dir}) -> filename:join(Dir, "log").
+
+%% @doc VMs with the application, all started at the same time.
+-spec start([plan()] | plan()) -> [running()] | running().
+start(Plan) when is_map(Plan) -> hd(start([Plan]));
+start(Plans) -> start(Plans, #{}).
+
+-spec start([plan()], map()) -> [running()].
+start(Plans, Settings) ->
+    Booted = boot(Plans),
+    Begun = each(Booted, fun(Node) -> start_application(Node, Settings) end),
+    [ok = One || One <- Begun],
+    Booted.
+
+start_application(#{plan := #{settings := Common}} = Node, Settings) ->
+    ok = call(Node, application, load, [era_callstore]),
+    maps:foreach(
+        fun(Key, Value) -> ok = call(Node, application, set_env, [era_callstore, Key, Value]) end,
+        maps:merge(Common, Settings)
+    ),
+    {ok, _} = call(Node, application, ensure_all_started, [era_callstore]),
+    ok.
+
+%% In parallel; whoever runs here stays the owner of what it makes for the length of a test case.
+each(Things, Fun) ->
+    Test = self(),
+    Runners = [
+        {spawn_monitor(fun() ->
+            Result = Fun(Thing),
+            Test ! {self(), Result},
+            %% A peer ends with the process that started it.
+            Monitor = erlang:monitor(process, Test),
+            receive {'DOWN', Monitor, process, _, _} -> ok end
+        end), Thing}
+     || Thing <- Things
+    ],
+    [
+        receive
+            {Pid, Result} -> erlang:demonitor(Monitor, [flush]), Result;
+            {'DOWN', Monitor, process, _, Reason} -> error({Reason, Thing})
+        end
+     || {{Pid, Monitor}, Thing} <- Runners
+    ].
+
+%% @doc SIGKILL.
+-spec kill(running()) -> ok.
+kill(#{peer := Peer} = Node) ->
+    signal("-9", Node),
+    _ = (catch peer:stop(Peer)),
+    ok.
+
+-spec pause(running()) -> ok.
+pause(Node) -> signal("-STOP", Node).
+
+-spec resume(running()) -> ok.
+resume(Node) -> signal("-CONT", Node).
+
+signal(Signal, #{os_pid := OsPid}) ->
+    [] = os:cmd("kill " ++ Signal ++ " " ++ OsPid),
+    ok.
+
+%% @doc An orderly end.
+-spec stop(running()) -> ok.
+stop(#{peer := Peer}) -> peer:stop(Peer).
+
+-spec call(running(), module(), atom(), [term()]) -> term().
+call(#{peer := Peer}, Module, Function, Arguments) -> peer:call(Peer, Module, Function, Arguments, ?CALL_MS).
+
+-spec name(running()) -> node().
+name(#{plan := #{name := Name}}) -> Name.
+
+%% @doc Waits until the condition holds; says what it was when it never does.
+-spec until(What :: term(), fun(() -> boolean() | {false, term()})) -> ok.
+until(What, Holds) -> until(What, Holds, erlang:monotonic_time(millisecond) + 40000).
+
+until(What, Holds, Deadline) ->
+    case {Holds(), erlang:monotonic_time(millisecond) > Deadline} of
+        {true, _} -> ok;
+        {Other, true} -> error({never, What, Other});
+        {_, false} -> receive after ?POLL_MS -> until(What, Holds, Deadline) end
+    end.
+
+%% @doc One active that all name, a copy on each of the nodes, nothing on the way: then the status of each.
+-spec settled([running()]) -> [map()].
+settled(Nodes) ->
+    Names = lists:sort([name(N) || N <- Nodes]),
+    ok = until({settled, Names}, fun() ->
+        All = statuses(Nodes),
+        case {lists:usort([{A, lists:sort(C)} || #{active := A, copies := C} <- All]), lists:sort([S || #{state := S} <- All])} of
+            {[{Active, Names}], [active | Passive]} when Active =/= none ->
+                lists:all(fun(S) -> S =:= passive end, Passive) andalso
+                    lists:all(fun(#{lag_chunks := Lag}) -> Lag =:= 0 end, All) orelse {false, All};
+            _ ->
+                {false, All}
+        end
+    end),
+    statuses(Nodes).
+
+statuses(Nodes) -> [map_get(1, map_get(groups, call(Node, era_callstore, status, []))) || Node <- Nodes].
+
+%% @doc The node that is active, as the first of these says.
+-spec active([running()]) -> node().
+active([Node | _]) -> maps:get(active, hd(statuses([Node]))).
+
+%% @doc Different digests of the copies; one, once they are equal.
+-spec digests([running()]) -> [binary()].
+digests([Node | _] = Nodes) ->
+    Digests = call(Node, era_callstore, digest, [1]),
+    Names = lists:sort([name(N) || N <- Nodes]),
+    Names = lists:sort(maps:keys(Digests)),
+    lists:usort(maps:values(Digests)).
+
+%% @doc Which of these calls the copy of this node does not know.
+-spec missing(running(), [binary()]) -> [binary()].
+missing(Node, Cids) -> call(Node, ?MODULE, here_missing, [Cids]).
+
+code_path() -> [Dir || Dir <- code:get_path(), filename:basename(Dir) =/= ".", filelib:is_dir(Dir)].
+
+%% --- calls
+
+%% @doc The first events of calls.
+-spec events_alive(From :: non_neg_integer(), To :: non_neg_integer()) -> [map()].
+events_alive(From, To) -> [event(N, 1, <<"invite">>, 0, #{}) || N <- lists:seq(From, To)].
+
+%% @doc All events of calls that are over.
+-spec events_over(From :: non_neg_integer(), To :: non_neg_integer()) -> [map()].
+events_over(From, To) ->
+    lists:append([
+        begin
+            D = #{<<"dialogid">> => <<"d", (integer_to_binary(N))/binary>>, <<"stopreason">> => <<"bye">>, <<"stopside">> => <<"a">>},
+            [event(N, 1, <<"invite">>, 0, #{}), event(N, 2, <<"dlg_start">>, 1000, D), event(N, 3, <<"dlg_stop">>, 9000, D)]
+        end
+     || N <- lists:seq(From, To)
+    ]).
+
+event(N, Nth, Type, After, Fields) ->
+    #{
+        <<"class">> => <<"callevents">>,
+        <<"type">> => Type,
+        <<"eventts">> => ?BASE + After,
+        <<"data">> => Fields#{
+            <<"eventid">> => iolist_to_binary(io_lib:format("e~7..0b-0000-4000-8000-~12..0b", [Nth, N])),
+            <<"eventts">> => ?BASE + After,
+            <<"acallid">> => <<"a", (integer_to_binary(N))/binary>>,
+            <<"cid">> => cid(N),
+            <<"invitets">> => ?BASE,
+            <<"fromdomain">> => <<"alfa.era.test">>
+        }
+    }.
+
+-spec cid(non_neg_integer()) -> binary().
+cid(N) -> iolist_to_binary(io_lib:format("c0000000-0000-4000-8000-~12..0b", [N])).
+
+%% --- inside the nodes
+
+%% @doc Of this node's own copy.
+-spec here_missing([binary()]) -> [binary()].
+here_missing(Cids) ->
+    {ok, Store} = era_callstore_router:store(1),
+    Now = era_callstore_clock:now_ms(),
+    [Cid || Cid <- Cids, era_callstore_nif:call(Store, {cid, Cid}, Now) =:= not_found].
+
+%% @doc Many producers at once, as fast as they can, each with Puts batches: the calls that were acknowledged, the
+%% answers that were not, counted, and the most memory that the VM was seen to have.
+-spec flood(Producers :: pos_integer(), Puts :: pos_integer(), Calls :: pos_integer(), TimeoutMs :: pos_integer()) ->
+    {Acknowledged :: [binary()], Errors :: #{term() => pos_integer()}, PeakBytes :: pos_integer()}.
+flood(Producers, Puts, Calls, TimeoutMs) ->
+    Self = self(),
+    _ = [
+        spawn_link(fun() ->
+            Answers = [
+                begin
+                    From = (P * Puts + Put) * Calls,
+                    {era_callstore:put(events_alive(From, From + Calls - 1), #{timeout => TimeoutMs}), From}
+                end
+             || Put <- lists:seq(1, Puts)
+            ],
+            Self ! {answers, Answers, erlang:memory(total)}
+        end)
+     || P <- lists:seq(1, Producers)
+    ],
+    All = [receive {answers, Answers, Bytes} -> {Answers, Bytes} end || _ <- lists:seq(1, Producers)],
+    Flat = lists:append([A || {A, _} <- All]),
+    Acknowledged = [cid(N) || {{ok, _}, From} <- Flat, N <- lists:seq(From, From + Calls - 1)],
+    Errors = lists:foldl(
+        fun({{error, Reason}, _}, Acc) -> maps:update_with(Reason, fun(N) -> N + 1 end, 1, Acc); (_, Acc) -> Acc end, #{}, Flat
+    ),
+    {Acknowledged, Errors, lists:max([Bytes || {_, Bytes} <- All])}.
