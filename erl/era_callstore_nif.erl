@@ -61,7 +61,7 @@
 -type pending() :: {
     Cid :: binary(),
     Revision :: pos_integer(),
-    Domain :: binary(),
+    Domains :: [binary(), ...],
     EndTs :: integer(),
     RecordJson :: binary(),
     ProjectionJson :: binary() | none

@@ -133,11 +133,12 @@ pending(Items, #state{worker = Worker} = State) ->
             {stop, {shutdown, fenced}, State}
     end.
 
-item({Cid, Revision, Domain, EndTs, Record, Projection}) ->
+item({Cid, Revision, [Domain | _] = Domains, EndTs, Record, Projection}) ->
     #{
         cid => Cid,
         revision => Revision,
         domain => Domain,
+        domains => Domains,
         end_ts => EndTs,
         record => Record,
         projection => Projection

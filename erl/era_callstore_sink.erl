@@ -15,7 +15,8 @@
 -type item() :: #{
     cid := binary(),
     revision := pos_integer(),
-    domain := binary(),
+    domain := CallersDomain :: binary(),
+    domains := OfAllLegs :: [binary(), ...],
     end_ts := integer(),
     record := Json :: binary(),
     projection := Json :: binary() | none

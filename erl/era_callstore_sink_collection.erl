@@ -56,24 +56,19 @@ deliver(Batch, #state{copm3_name = Name} = State) ->
 -spec terminate(term(), #state{}) -> ok.
 terminate(_Reason, _State) -> ok.
 
-items(#{cid := Cid, revision := Revision, domain := Domain, end_ts := EndTs, record := Record} = Delivered, Name) ->
+items(#{cid := Cid, revision := Revision, domains := Domains, end_ts := EndTs, record := Record} = Delivered, Name) ->
     Kept = #{
         collection => record,
         cid => Cid,
         revision => Revision,
         end_ts => EndTs,
-        domains => domains(Domain, Record),
+        domains => lists:usort(Domains),
         json => Record
     },
     case Delivered of
         #{projection := none} -> [Kept];
         #{projection := Row} -> [Kept, Kept#{collection := Name, json := Row}]
     end.
-
-%% A call belongs to a domain if any of its legs does; the item names the caller's, the record both.
-domains(Domain, Record) ->
-    {ok, Decoded} = era_callstore_nif:json_decode(Record),
-    lists:usort([Domain | [B || #{<<"bdomain">> := B} <- [Decoded], is_binary(B)]]).
 
 trimmed(Now, #state{trimmed_at = Last} = State) when Now - Last < ?TRIM_EVERY_MS ->
     State;

@@ -38,14 +38,15 @@ fn pending<'a>(
             Some(json) => terms::binary(env, json),
             None => atoms::none().encode(env),
         };
-        let (domain, record) = (
-            terms::binary(env, it.domain.as_bytes()),
-            terms::binary(env, &it.record),
-        );
+        let domains = it.domains.iter();
+        let domains: Vec<_> = domains
+            .map(|domain| terms::binary(env, domain.as_bytes()))
+            .collect();
+        let record = terms::binary(env, &it.record);
         (
             cid_term(env, it.cid),
             it.revision,
-            domain,
+            domains,
             it.end_ts,
             record,
             projection,

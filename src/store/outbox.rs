@@ -10,10 +10,8 @@ use super::Store;
 use super::entry::Entry;
 use super::keys::Slot;
 use crate::call::Call;
-use crate::call::life::is_fact;
 use crate::event::chunk::MAX_EVENTS;
 use crate::event::head::derived_id;
-use crate::event::set::Group;
 use crate::event::{Event, EventId, EventSet, Field, Fields, Head, Kind, Name, Value, encode};
 use crate::record::{self, Context, JsonOut};
 
@@ -39,8 +37,8 @@ pub struct Pending {
     pub cid: EventId,
     /// The revision.
     pub revision: u32,
-    /// The caller's domain.
-    pub domain: String,
+    /// The domains of the legs, the caller's first.
+    pub domains: Vec<String>,
     /// When the call ended.
     pub end_ts: i64,
     /// The record, JSON.
@@ -62,7 +60,7 @@ impl Pending {
     /// Bytes on the heap.
     pub(super) fn heap_bytes(&self) -> usize {
         let projection = self.projection.as_ref().map_or(0, Vec::capacity);
-        size_of::<Pending>() + self.domain.capacity() + self.record.capacity() + projection
+        size_of::<Pending>() + 64 * self.domains.len() + self.record.capacity() + projection
     }
 }
 
@@ -201,12 +199,12 @@ impl Store {
         self.outbox.due.len()
     }
 
-    /// Keeps what the newest revision says, if some sink has not accepted it and the group changes it.
-    pub(super) fn keep_overtaken(&self, entry: &mut Entry, group: &Group<'_>) {
+    /// Keeps what the newest revision says, if some sink has not accepted it and it is about to change.
+    pub(super) fn keep_overtaken(&self, entry: &mut Entry, changes: impl Fn(&EventSet) -> bool) {
         let is_overtaken = self.settings.wants_records()
             && entry.life.is_issued()
             && !entry.is_delivered(self.settings.sinks.len())
-            && group.adds(&entry.set, is_fact);
+            && changes(&entry.set);
         if let Some(pending) = is_overtaken.then(|| self.render(entry)).flatten() {
             entry.overtaken.push(pending);
         }
@@ -222,7 +220,7 @@ impl Store {
     fn render(&self, entry: &Entry) -> Option<Pending> {
         let call = entry.call()?;
         let mut issue = (String::new(), 0);
-        for event in entry.set.iter().ok()?.flatten() {
+        for event in entry.told().ok()? {
             let revision = event.int(Field::Revision);
             if event.kind == Kind::Record && revision == Some(i64::from(entry.life.revision)) {
                 issue = (
@@ -241,7 +239,7 @@ impl Store {
         Some(Pending {
             cid: entry.cid,
             revision: entry.life.revision,
-            domain: call.domain().unwrap_or_default().to_owned(),
+            domains: domains(&call),
             end_ts: call.end_ts().unwrap_or(entry.life.last_ts),
             record: out.into_bytes(),
             projection: projection.flatten(),
@@ -276,12 +274,15 @@ impl Entry {
 
     /// Everything that is known of the call.
     pub(super) fn call(&self) -> Option<Call<'_>> {
-        let head = Head {
-            cid: Some(self.cid),
-            ..self.set.head()
-        };
-        Call::fold_set(head, &self.set).ok()
+        Some(Call::fold(self.head(), self.told().ok()?))
     }
+}
+
+fn domains(call: &Call<'_>) -> Vec<String> {
+    let a = call.domain().unwrap_or_default().to_owned();
+    let b = call.legs.b.domain.map(|domain| domain.with(str::to_owned));
+    let other = b.filter(|b| *b != a);
+    std::iter::once(a).chain(other).collect()
 }
 
 fn issued(entry: &Entry, now_ms: i64, epoch: i64, node: &str) -> EventSet {
