@@ -54,45 +54,32 @@ loud(Level) -> ok = logger:set_primary_config(level, Level).
 
 play(Name, #{base := Base, title := Title, steps := Steps} = Scenario, Variant) ->
     Run = #run{scenario = Scenario, variant = Variant, title = io_lib:format("~ts: ~ts, ~0p", [Name, Title, Variant])},
-    Dir = filename:join("/tmp", "era_callstore_scenario_" ++ os:getpid()),
+    Dir = era_callstore_test_dir:make(),
     ok = start(Base, Dir, maps:get(settings, Scenario)),
     try
         lists:foreach(fun({Number, Step}) -> step(Step, Number, Run) end, numbered(Steps))
     after
-        stop(Dir)
+        era_callstore_test_app:stop(Dir)
     end.
 
 start(Base, Dir, Settings) ->
     ok = era_callstore_clock:use_virtual(Base),
-    _ = application:load(era_callstore),
     Flags = maps:with([<<"cdr_enabled">>, <<"sorm3_enabled">>], Settings),
     Role = #{
         <<"name">> => <<"callstore1">>, <<"roletype">> => <<"callstore">>, <<"iface">> => <<"lo">>,
         <<"group">> => ?GROUP, <<"order">> => 1, <<"include_domains">> => [], <<"mnesia_storage_mode">> => <<"ram">>
     },
-    Env = #{
+    {ok, _} = era_callstore_test_app:start_in(Dir, #{
         roles => [maps:merge(Role, Flags)],
         site => <<"msk">>,
         master_domain => <<"era.test">>,
-        data_dir => Dir,
         sinks => [{collection, #{}}],
         event_aliases => maps:get(<<"event_aliases">>, Settings, #{}),
         watch => maps:get(<<"watch">>, Settings, #{})
-    },
-    maps:foreach(fun(Key, Value) -> ok = application:set_env(era_callstore, Key, Value) end, Env),
-    {ok, _} = application:ensure_all_started(era_callstore),
+    }),
     ok = era_callstore_router:await_active(?GROUP, ?WAIT_MS),
+    ok = era_callstore_test_app:until(fun() -> maps:get(state, group_status()) =:= active end),
     settled().
-
-stop(Dir) ->
-    ok = application:stop(era_callstore),
-    _ = application:stop(mnesia),
-    ok = application:unload(era_callstore),
-    ok = era_callstore_clock:use_system(),
-    case file:del_dir_r(Dir) of
-        ok -> ok;
-        {error, enoent} -> ok
-    end.
 
 %% Everything due now is done and every record is with the sink.
 settled() ->
@@ -140,7 +127,9 @@ put_all(Events, Step, Number, #run{variant = as_given, title = Title}) ->
 put_all(Events, _Step, _Number, #run{variant = twice}) ->
     {ok, _} = era_callstore:put(lists:append([[Event, Event] || Event <- Events])),
     ok = settled(),
-    {ok, #{accepted := 0}} = era_callstore:put(Events),
+    #{started := Started} = info(),
+    {ok, _} = era_callstore:put(Events),
+    ?assertMatch(#{started := Started}, info()),
     ok;
 put_all(Events, _Step, _Number, #run{variant = reversed}) ->
     {ok, _} = era_callstore:put(lists:reverse(Events)),
@@ -262,13 +251,16 @@ group_status() ->
 
 %% What must be true at any moment.
 check(#run{title = Title}) ->
-    {ok, Store} = era_callstore_router:store(?GROUP),
-    #{started := Started, live := Live, closed := Closed} = era_callstore_nif:info(Store),
+    #{started := Started, live := Live, closed := Closed} = info(),
     ?assertEqual({Title, Started}, {Title, Live + Closed}),
     ?assertEqual(Live, era_callstore:count(#{})),
     #{items := Records} = era_callstore:records(#{}, #{limit => 100}),
     ByCall = maps:groups_from_list(fun(#{<<"cid">> := Cid}) -> Cid end, Records),
     maps:foreach(fun(_, Revisions) -> check_revisions(Revisions) end, ByCall).
+
+info() ->
+    {ok, Store} = era_callstore_router:store(?GROUP),
+    era_callstore_nif:info(Store).
 
 check_revisions(Revisions) ->
     ?assertMatch([_], lists:usort([Id || #{<<"record_id">> := Id} <- Revisions])),

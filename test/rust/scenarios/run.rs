@@ -165,7 +165,9 @@ impl<'s> Run<'s> {
                     .collect();
                 self.player.put(&lines(&doubled));
                 self.player.settle();
-                self.player.put(&lines(&events))
+                let answer = self.player.put(&lines(&events));
+                assert_eq!(answer.accepted, 0, "{}: nothing of it is new", self.title);
+                answer
             }
             Variant::Reversed => {
                 let reversed: Vec<Vec<u8>> = events.into_iter().rev().collect();
