@@ -33,32 +33,83 @@ impl Head<'_> {
 }
 
 impl<'a> Head<'a> {
-    /// Whether these are two names of a call, so that one says nothing about the other.
-    pub fn is_other_name(&self, known: &Head<'_>) -> bool {
-        self.cid.is_some() && known.cid.is_some() && self.cid != known.cid
+    /// The leg of A, where both parts of it are known.
+    pub fn leg(&self) -> Option<(&'a str, i64)> {
+        self.acallid.zip(self.invitets)
     }
 
-    /// Writes into an event those parts of its own head that are not `known` of the call it goes to.
-    pub fn tag(&self, known: &Head<'_>, event: &mut Event<'a>) {
-        let own = [
-            (Field::Cid, self.cid.map(Value::Uuid), known.cid != self.cid),
-            (
-                Field::Acallid,
-                self.acallid.map(Value::Str),
-                known.acallid != self.acallid,
-            ),
-            (
-                Field::Invitets,
-                self.invitets.map(Value::Int),
-                known.invitets != self.invitets,
-            ),
-        ];
-        for (field, value, differs) in own {
-            if let (Some(value), true, None) = (value, differs, event.get(field)) {
-                event.fields.push((Name::Known(field), value));
-            }
+    /// Whether this names the call by its leg only. What stands in for a `cid` is no name.
+    pub fn is_nameless(&self) -> bool {
+        match self.cid {
+            None => true,
+            Some(cid) => self.leg().is_some() && self.is_stood_for_by(cid),
         }
     }
+
+    /// Whether a uuid is the one that stands in for the `cid` of this leg.
+    fn is_stood_for_by(&self, cid: EventId) -> bool {
+        let nameless = Head { cid: None, ..*self };
+        may_stand_in(&cid) && nameless.identity() == cid
+    }
+
+    /// Whether an event with this head needs nothing beside what is `known` of a call: both are one name, and no part of
+    /// the one denies the other.
+    pub fn agrees(&self, known: &Head<'_>) -> bool {
+        fn denies<T: PartialEq>(own: Option<T>, known: Option<T>) -> bool {
+            own.is_some() && known.is_some() && own != known
+        }
+        let is_same = match (self.cid, known.cid) {
+            (Some(own), Some(known)) => own == known,
+            (None, None) => self.leg() == known.leg(),
+            (None, Some(cid)) => self.is_stood_for_by(cid),
+            (Some(cid), None) => known.is_stood_for_by(cid),
+        };
+        is_same && !denies(self.acallid, known.acallid) && !denies(self.invitets, known.invitets)
+    }
+
+    /// Writes the whole head into an event that goes to a call which is called otherwise, unless it has one.
+    pub fn tag(&self, known: &Head<'_>, event: &mut Event<'a>) {
+        if self.agrees(known) || Head::tagged(event).is_some() {
+            return;
+        }
+        let parts = [
+            (Field::Cid, self.cid.map(Value::Uuid)),
+            (Field::Acallid, self.acallid.map(Value::Str)),
+            (Field::Invitets, self.invitets.map(Value::Int)),
+        ];
+        for (field, value) in parts {
+            let value = value.map(|value| (Name::Known(field), value));
+            event.fields.extend(value);
+        }
+    }
+
+    /// The head with which an event was said, where it was written into the event.
+    pub fn tagged(event: &Event<'a>) -> Option<Head<'a>> {
+        let head = Head {
+            cid: match event.get(Field::Cid) {
+                Some(Value::Uuid(cid)) => Some(cid),
+                _ => None,
+            },
+            acallid: event.str(Field::Acallid),
+            invitets: event.int(Field::Invitets),
+            acallidhash: None,
+        };
+        (head != Head::default()).then_some(head)
+    }
+
+    /// Takes out of an event the head that was written into it.
+    pub fn untag(event: &mut Event<'a>) -> Option<Head<'a>> {
+        let head = Head::tagged(event)?;
+        let parts = [Field::Cid, Field::Acallid, Field::Invitets];
+        let is_part = |name: &Name<'_>| parts.iter().any(|&part| *name == Name::Known(part));
+        event.fields.retain(|(name, _)| !is_part(name));
+        Some(head)
+    }
+}
+
+/// Whether a uuid has the form of those that stand in where there is no `cid`.
+pub(crate) fn may_stand_in(cid: &EventId) -> bool {
+    cid[6] >> 4 == 5
 }
 
 /// The identity of the record of a call: uuid v5 of its `cid`, the same wherever and whenever it is computed.

@@ -63,11 +63,14 @@ impl EventSet {
         set
     }
 
-    /// Takes from another head what is not known yet. What is known stays; from the head of another `cid` comes nothing.
+    /// Takes from another head what is not known yet. What is known stays; from a head that does not agree comes nothing.
     pub fn adopt(&mut self, head: Head<'_>) {
-        if head.is_other_name(&self.head()) {
-            return;
+        if self.is_empty() || head.agrees(&self.head()) {
+            self.complete(head);
         }
+    }
+
+    fn complete(&mut self, head: Head<'_>) {
         self.cid = self.cid.or(head.cid);
         self.invitets = self.invitets.or(head.invitets);
         self.acallidhash = self.acallidhash.or(head.acallidhash);
@@ -89,9 +92,9 @@ impl EventSet {
         }
     }
 
-    /// Whether the Call-ID of leg A is known.
+    /// Whether the leg of A is known, Call-ID and time of the INVITE.
     pub fn knows_leg(&self) -> bool {
-        self.acallid.is_some()
+        self.acallid.is_some() && self.invitets.is_some()
     }
 
     /// Number of events.
@@ -341,16 +344,6 @@ impl<'a> Group<'a> {
             .any(|raw| counts(raw.kind) && !set.contains(&raw.id))
     }
 
-    /// Whether a set with this head is called otherwise.
-    fn differs(&self, known: &Head<'_>) -> bool {
-        fn other<T: PartialEq>(own: Option<T>, known: Option<T>) -> bool {
-            own.is_some() && known.is_some() && own != known
-        }
-        other(self.head.cid, known.cid)
-            || other(self.head.acallid, known.acallid)
-            || other(self.head.invitets, known.invitets)
-    }
-
     /// Adds all events to a set. `each` is told, in the order in which they lie, what became of every event.
     ///
     /// # Errors
@@ -364,11 +357,13 @@ impl<'a> Group<'a> {
         if set.is_empty() {
             set.texts.copy_from(&self.texts);
             set.acallid = None;
-            set.adopt(self.head);
+            set.complete(self.head);
             translation.extend(0..self.texts.len() as u32);
         }
-        let differs = self.differs(&set.head());
-        set.adopt(self.head);
+        let differs = !self.head.agrees(&set.head());
+        if !differs {
+            set.complete(self.head);
+        }
         let mut event = Event::empty();
         for raw in RawEvents::new(self.events) {
             let raw = raw?;

@@ -1,14 +1,15 @@
-//! From a chunk of the log to what is known: events to their calls, calls to their state, joined where two turn out to
-//! be one.
+//! From a chunk of the log to what is known: events to their calls, calls to their state.
 
 use super::entry::Entry;
-use super::keys::{Lookup, Slot};
+use super::join::News;
+use super::keys::Slot;
 use super::rows::RowNo;
 use super::{Settings, Store};
 use crate::call::State;
+use crate::call::life::is_fact;
 use crate::event::chunk::Chunk;
 use crate::event::set::{Group, Pushed};
-use crate::event::{Corrupt, EventSet, Field, Head, Value};
+use crate::event::{Corrupt, EventSet, Head};
 
 /// What became of the events of a chunk.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -49,7 +50,7 @@ impl Store {
         row: RowNo,
         applied: &mut Applied,
     ) -> Result<(), Corrupt> {
-        let Some(slot) = self.place(&group.head)? else {
+        let Some(slot) = self.place(&group.head) else {
             applied.late += group.count;
             return Ok(());
         };
@@ -57,7 +58,7 @@ impl Store {
             return Ok(());
         };
         let before = entry.bytes();
-        self.keep_overtaken(&mut entry, group);
+        self.keep_overtaken(&mut entry, |set| group.adds(set, is_fact));
         let read = self.push_all(&mut entry, group, slot, applied);
         self.hold_row(&mut entry, group, row);
         self.entry_bytes = self.entry_bytes + entry.bytes() - before;
@@ -66,22 +67,25 @@ impl Store {
             *place = Some(entry);
         }
         settled?;
-        for dialog in read? {
-            self.join_dialog(slot, dialog)?;
+        match read? {
+            Some(news) => self.join(slot, &news),
+            None => Ok(()),
         }
-        Ok(())
     }
 
-    /// Adds the events of a group to their call. Returns the dialogs that are named for the first time.
+    /// Adds the events of a group to their call. Returns what is said of it for the first time.
     fn push_all<'g>(
         &mut self,
         entry: &mut Entry,
         group: &Group<'g>,
         slot: Slot,
         applied: &mut Applied,
-    ) -> Result<smallvec::SmallVec<[&'g str; 1]>, Corrupt> {
-        let mut dialogs = smallvec::SmallVec::new();
+    ) -> Result<Option<News<'g>>, Corrupt> {
+        let mut news = None;
+        let known = entry.names.as_ref().and_then(|_| entry.head().acallid);
+        let acallid = known.map(str::to_owned);
         let mut set = std::mem::take(&mut entry.set);
+        let (was_empty, knew_leg) = (set.is_empty(), set.knows_leg());
         let pushed = group.push_into(&mut set, |set, event, pushed| {
             match pushed {
                 Pushed::Duplicate => {
@@ -89,16 +93,29 @@ impl Store {
                     return;
                 }
                 Pushed::Last if set.out_of_order() == 0 => {
-                    entry.fold(event, set.head().acallid, &self.settings.sinks);
+                    let acallid = set.head().acallid.or(acallid.as_deref());
+                    entry.fold(event, acallid, &self.settings.sinks);
                 }
                 Pushed::Last | Pushed::Earlier => {}
             }
             applied.new += 1;
-            dialogs.extend(entry.file_event(event, &mut self.keys, &mut self.domains, slot));
+            let filed = entry.file_event(event, &mut self.keys, &mut self.domains, slot);
+            if filed.0.is_some() || filed.1.is_some() {
+                let news: &mut News<'_> = news.get_or_insert_default();
+                news.late |= filed.1.is_some();
+                news.dialogs.extend(filed.0);
+                news.names.extend(filed.1);
+            }
         });
+        if set.knows_leg() && (was_empty || !knew_leg) {
+            let news: &mut News<'_> = news.get_or_insert_default();
+            news.late |= !was_empty;
+            news.leg = Some(group.head);
+            entry.file_head(group.head.acallid, &mut self.keys, slot);
+        }
         entry.set = set;
         pushed?;
-        Ok(dialogs)
+        Ok(news)
     }
 
     /// Notes that a row holds events of a call; a complete group makes all other rows dispensable.
@@ -180,63 +197,19 @@ impl Store {
     }
 
     /// The call that a head means; it is begun where there is none. `None` for a call that is over and forgotten.
-    fn place(&mut self, head: &Head<'_>) -> Result<Option<Slot>, Corrupt> {
-        let by_cid = self.slot_of(head.identity());
-        let knows_leg = |slot| self.entry(slot).is_some_and(|entry| entry.set.knows_leg());
-        if let Some(slot) = by_cid.filter(|&slot| knows_leg(slot)) {
-            return Ok(Some(slot));
+    fn place(&mut self, head: &Head<'_>) -> Option<Slot> {
+        let identity = head.identity();
+        if let Some(slot) = self.slot_of(identity) {
+            return Some(slot);
         }
-        let by_leg = self.slot_of_leg(head);
-        match (by_cid, by_leg) {
-            (Some(slot), Some(other)) if slot != other && self.is_nameless(other) => {
-                self.adopt(slot, head);
-                self.merge(slot, other).map(Some)
-            }
-            (Some(slot), _) => {
-                self.adopt(slot, head);
-                Ok(Some(slot))
-            }
-            (None, Some(slot)) if head.cid.is_none() || self.is_nameless(slot) => {
-                self.adopt(slot, head);
-                Ok(Some(slot))
-            }
-            (None, _) if self.tombs.contains(&head.identity()) => Ok(None),
-            (None, _) => Ok(Some(self.begin(head))),
-        }
-    }
-
-    /// The call of a leg: same Call-ID, same time of the INVITE; of several the one with the lowest `cid`.
-    fn slot_of_leg(&self, head: &Head<'_>) -> Option<Slot> {
-        let (acallid, invitets) = (head.acallid?, head.invitets?);
-        let found = self
-            .keys
-            .identity(Lookup::CallId(acallid).key())
-            .filter(|&slot| {
-                self.entry(slot).is_some_and(|entry| {
-                    let known = entry.set.head();
-                    (known.acallid, known.invitets) == (Some(acallid), Some(invitets))
-                        || entry.has_aliases && entry.has_leg(acallid, invitets)
-                })
-            });
-        found.min_by_key(|&slot| self.entry(slot).map(|entry| entry.cid))
-    }
-
-    fn is_nameless(&self, slot: Slot) -> bool {
-        self.entry(slot)
-            .is_some_and(|entry| entry.set.head().cid.is_none())
-    }
-
-    fn adopt(&mut self, slot: Slot, head: &Head<'_>) {
-        let Some(mut entry) = self.calls.get_mut(slot as usize).and_then(Option::take) else {
-            return;
+        let by_leg = match (head.cid, head.leg()) {
+            (None, Some(leg)) => self.calls_of_leg(leg, false).next(),
+            _ => None,
         };
-        let before = entry.bytes();
-        entry.set.adopt(*head);
-        entry.cid = entry.set.head().identity();
-        entry.file_head(head, &mut self.keys, slot);
-        self.entry_bytes = self.entry_bytes + entry.bytes() - before;
-        if let Some(place) = self.calls.get_mut(slot as usize) {
-            *place = Some(entry);
+        match by_leg {
+            Some(slot) => Some(slot),
+            None if self.tombs.contains(&identity) => None,
+            None => Some(self.begin(head)),
         }
     }
 
@@ -250,7 +223,7 @@ impl Store {
             EventSet::new(*head),
             self.now_ms,
         ));
-        entry.file_head(head, &mut self.keys, slot);
+        entry.file_head(head.acallid, &mut self.keys, slot);
         self.states.insert(entry.state, slot);
         self.totals.started += 1;
         self.entry_bytes += entry.bytes();
@@ -258,70 +231,6 @@ impl Store {
             *place = Some(entry);
         }
         slot
-    }
-
-    /// Two calls that name one dialog are one.
-    fn join_dialog(&mut self, slot: Slot, dialog: &str) -> Result<(), Corrupt> {
-        let others: Vec<Slot> = self
-            .keys
-            .identity(Lookup::Dialog(dialog).key())
-            .filter(|&other| other != slot)
-            .filter(|&other| {
-                self.entry(other).is_some_and(|entry| {
-                    entry
-                        .any(|field, value| field == Field::Dialogid && value == Value::Str(dialog))
-                })
-            })
-            .collect();
-        let mut slot = slot;
-        for other in others {
-            slot = self.merge(slot, other)?;
-        }
-        Ok(())
-    }
-
-    /// Makes one call of two: the lower `cid` stays its name, whichever came first, and the other leads to it.
-    fn merge(&mut self, one: Slot, other: Slot) -> Result<Slot, Corrupt> {
-        let age = |slot: Slot| {
-            let entry = self.entry(slot)?;
-            Some((entry.set.head().cid.is_none(), entry.cid))
-        };
-        let (kept, absorbed) = if age(one) <= age(other) {
-            (one, other)
-        } else {
-            (other, one)
-        };
-        let Some(source) = self.remove(absorbed, true) else {
-            return Ok(kept);
-        };
-        let Some(mut entry) = self.calls.get_mut(kept as usize).and_then(Option::take) else {
-            return Ok(kept);
-        };
-        let before = entry.bytes();
-        let head = source.set.head();
-        entry.set.adopt(head);
-        entry.file_head(&head, &mut self.keys, kept);
-        for event in source.set.iter()? {
-            let mut event = event?;
-            head.tag(&entry.set.head(), &mut event);
-            if entry.set.push(&event) != Pushed::Duplicate {
-                entry.file_event(&event, &mut self.keys, &mut self.domains, kept);
-            }
-        }
-        for &row in &source.rows {
-            if !entry.rows.contains(&row) {
-                entry.rows.push(row);
-                self.rows.hold(row);
-            }
-        }
-        self.entry_bytes = self.entry_bytes + entry.bytes() - before;
-        let folded = entry.refold(&self.settings.sinks);
-        self.recount(&mut entry, kept);
-        if let Some(place) = self.calls.get_mut(kept as usize) {
-            *place = Some(entry);
-        }
-        self.totals.merged += 1;
-        folded.map(|()| kept)
     }
 
     /// Takes a call out of everything. `merged` when it goes on in another, else it is over and forgotten.

@@ -95,6 +95,9 @@ impl Store {
         let until_ms = self.now_ms + self.settings.limits.tombstone_id_ms;
         if let Some(entry) = self.remove(slot, false) {
             self.tombs.insert(entry.cid, until_ms);
+            for cid in entry.other_cids() {
+                self.tombs.insert(cid, until_ms);
+            }
         }
     }
 

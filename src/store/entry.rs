@@ -4,6 +4,7 @@ use smallvec::SmallVec;
 
 use super::domains::DomainNo;
 use super::keys::Key;
+use super::names::Names;
 use super::outbox::Pending;
 use super::rows::RowNo;
 use crate::call::{Life, State};
@@ -37,8 +38,8 @@ pub struct Entry {
     pub facts: u32,
     /// When it is looked at next, as noted in the calendar.
     pub deadline_ms: i64,
-    /// Some events were said of it under another `cid`.
-    pub has_aliases: bool,
+    /// The other names under which events of it came.
+    pub names: Option<Box<Names>>,
     /// `life.awaits_stop()` as it was noted.
     pub awaits_stop: bool,
     /// Waits in the queue of records to be issued.
@@ -64,7 +65,7 @@ impl Entry {
             since_ms: now_ms,
             facts: 0,
             deadline_ms: i64::MAX,
-            has_aliases: false,
+            names: None,
             awaits_stop: false,
             queued: false,
             queued_revision: 0,
@@ -74,6 +75,9 @@ impl Entry {
 
     /// Folds one event that sorts last.
     pub fn fold(&mut self, event: &Event<'_>, acallid: Option<&str>, sinks: &[String]) {
+        if self.is_of_other_record(event) {
+            return;
+        }
         if event.kind == Kind::Accepted {
             self.accept(event, sinks);
         }
@@ -118,11 +122,14 @@ impl Entry {
     /// The set is corrupt.
     pub fn refold(&mut self, sinks: &[String]) -> Result<(), Corrupt> {
         self.set.sort()?;
+        let acallid = self.head().acallid.map(str::to_owned);
         let set = std::mem::take(&mut self.set);
         let (mut life, mut accepted) = (Life::default(), SmallVec::new());
         std::mem::swap(&mut self.accepted, &mut accepted);
-        let acallid = set.head().acallid.map(str::to_owned);
         set.visit(|event| {
+            if self.is_of_other_record(event) {
+                return;
+            }
             if event.kind == Kind::Accepted {
                 self.accept(event, sinks);
             }
@@ -149,6 +156,7 @@ impl Entry {
         size_of::<Entry>()
             + 16
             + self.set.heap_bytes()
+            + self.names_bytes()
             + self
                 .overtaken
                 .iter()

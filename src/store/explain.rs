@@ -8,7 +8,7 @@ impl Store {
     /// One line an event: when, what, who said it, which state it led to; then where the record is.
     pub fn explain(&self, cid: EventId) -> Option<Vec<String>> {
         let entry = self.slot_of(cid).and_then(|slot| self.entry(slot))?;
-        let acallid = entry.set.head().acallid;
+        let acallid = entry.head().acallid;
         let mut events: Vec<_> = entry.set.iter().ok()?.flatten().collect();
         events.sort_by_key(|event| event.key());
         let mut life = Life::default();

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use super::domains::Domains;
 use super::entry::Entry;
 use super::keys::{Key, Keys, Lookup, Slot};
-use crate::event::{Event, EventId, Field, Head, Kind, Name, Value};
+use crate::event::{Event, Field, Head, Kind, Name, Value};
 
 /// The Call-IDs of a call's legs.
 pub(super) const CALL_IDS: [Field; 4] = [
@@ -26,13 +26,6 @@ pub(super) const PARTIES: [Field; 5] = [
 ];
 
 impl Entry {
-    /// Whether the call is or was called by this `cid`.
-    pub(super) fn answers_to(&self, cid: EventId) -> bool {
-        self.cid == cid
-            || self.has_aliases
-                && self.any(|field, value| field == Field::Cid && value == Value::Uuid(cid))
-    }
-
     /// Whether any of the events has a field and value of which this is true.
     pub(super) fn any(&self, wanted: impl Fn(Field, Value<'_>) -> bool) -> bool {
         let Ok(events) = self.set.iter() else {
@@ -46,20 +39,6 @@ impl Entry {
         })
     }
 
-    /// Whether some event was said of this leg, though the call has another.
-    pub(super) fn has_leg(&self, acallid: &str, invitets: i64) -> bool {
-        let own = self.set.head();
-        let Ok(events) = self.set.iter() else {
-            return false;
-        };
-        events.flatten().any(|event| {
-            let said = (event.str(Field::Acallid), event.int(Field::Invitets));
-            said != (None, None)
-                && said.0.or(own.acallid) == Some(acallid)
-                && said.1.or(own.invitets) == Some(invitets)
-        })
-    }
-
     fn file(&mut self, key: Key, keys: &mut Keys, slot: Slot) -> bool {
         if self.keys.contains(&key) {
             return false;
@@ -69,23 +48,24 @@ impl Entry {
         true
     }
 
-    /// Files the call under what its head says.
-    pub(super) fn file_head(&mut self, head: &Head<'_>, keys: &mut Keys, slot: Slot) {
+    /// Files the call under its own name.
+    pub(super) fn file_head(&mut self, acallid: Option<&str>, keys: &mut Keys, slot: Slot) {
         self.file(Lookup::Cid(self.cid).key(), keys, slot);
-        if let Some(acallid) = head.acallid {
+        if let Some(acallid) = acallid {
             self.file(Lookup::CallId(acallid).key(), keys, slot);
         }
     }
 
-    /// Files the call under what an event says. Returns the dialog that is named for the first time.
+    /// Files the call under what an event says. Returns the dialog and the name of the call that are said for the first
+    /// time.
     pub(super) fn file_event<'e>(
         &mut self,
         event: &Event<'e>,
         keys: &mut Keys,
         domains: &mut Domains,
         slot: Slot,
-    ) -> Option<&'e str> {
-        let mut new_dialog = None;
+    ) -> (Option<&'e str>, Option<Head<'e>>) {
+        let (mut new_dialog, mut is_tagged) = (None, false);
         let (mut user, mut domain) = (None, None);
         for &(name, value) in &event.fields {
             let Name::Known(field) = name else { continue };
@@ -94,11 +74,7 @@ impl Entry {
                     let is_new = self.file(Lookup::Dialog(text).key(), keys, slot);
                     new_dialog = is_new.then_some(text).or(new_dialog);
                 }
-                (Field::Acallid, Value::Str(text)) => {
-                    self.has_aliases = true;
-                    self.file(Lookup::CallId(text).key(), keys, slot);
-                }
-                (Field::Invitets, Value::Int(_)) => self.has_aliases = true,
+                (Field::Cid | Field::Acallid | Field::Invitets, _) => is_tagged = true,
                 (Field::Bcallid | Field::Forkcallid | Field::Outercallid, Value::Str(text)) => {
                     self.file(Lookup::CallId(text).key(), keys, slot);
                 }
@@ -119,10 +95,6 @@ impl Entry {
                 (Field::Owner | Field::Newowner, Value::Str(text)) => {
                     self.file(Lookup::Owner(text).key(), keys, slot);
                 }
-                (Field::Cid, Value::Uuid(cid)) => {
-                    self.has_aliases = true;
-                    self.file(Lookup::Cid(cid).key(), keys, slot);
-                }
                 (_, Value::Str(text)) if PARTIES.contains(&field) => {
                     if let Some(party) = subscriber(text) {
                         self.file(Lookup::User(party).key(), keys, slot);
@@ -137,7 +109,30 @@ impl Entry {
         if let (Some(user), Some(domain), Kind::Invite) = (user, domain, event.kind) {
             self.file(Lookup::User(&format!("{user}@{domain}")).key(), keys, slot);
         }
-        new_dialog
+        let name = if is_tagged {
+            self.file_name(event, keys, slot)
+        } else {
+            None
+        };
+        (new_dialog, name)
+    }
+
+    /// Files the call under the name under which an event of it came.
+    fn file_name<'e>(
+        &mut self,
+        event: &Event<'e>,
+        keys: &mut Keys,
+        slot: Slot,
+    ) -> Option<Head<'e>> {
+        let head = Head::tagged(event)?;
+        if !self.note_name(&head, event.kind) {
+            return None;
+        }
+        self.file(Lookup::Cid(head.identity()).key(), keys, slot);
+        if let Some(acallid) = head.acallid {
+            self.file(Lookup::CallId(acallid).key(), keys, slot);
+        }
+        Some(head)
     }
 
     fn join(&mut self, name: &str, domains: &mut Domains, slot: Slot) {
