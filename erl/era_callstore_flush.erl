@@ -17,7 +17,13 @@
 
 -include_lib("kernel/include/file.hrl").
 
--record(flush, {log :: pid(), path :: file:filename(), bytes_before :: non_neg_integer()}).
+%% The log is the same as long as its process and its file are: a dump of the log begins a new file.
+-record(flush, {
+    log :: pid(),
+    path :: file:filename(),
+    inode = 0 :: non_neg_integer(),
+    bytes_before = 0 :: non_neg_integer()
+}).
 -type flush() :: #flush{} | none.
 
 -define(LOG, latest_log).
@@ -37,29 +43,31 @@ start() ->
 -spec wait(flush(), Bytes :: non_neg_integer()) -> ok | {error, {not_written, file:filename()}}.
 wait(none, _Bytes) ->
     ok;
-wait(#flush{log = Pid, path = Path, bytes_before = Before} = Flush, Bytes) ->
+wait(#flush{log = Pid, path = Path, inode = Inode, bytes_before = Before} = Flush, Bytes) ->
     %% Answered by the log's process after our message.
     _ = disk_log:info(?LOG),
-    case {disk_log:pid2name(Pid), bytes(Path)} of
-        {{ok, ?LOG}, Now} when Now >= Before + Bytes ->
-            _ = put(?MODULE, Flush#flush{bytes_before = Now}),
-            ok;
-        {{ok, ?LOG}, _} ->
+    {NowInode, Now} = file_now(Path),
+    %% Asked last, so that the bytes are those of the same log.
+    case {disk_log:pid2name(Pid), NowInode} of
+        {{ok, ?LOG}, Inode} when Now < Before + Bytes ->
             _ = erase(?MODULE),
             {error, {not_written, Path}};
-        {_, _} ->
-            %% Dumped and begun anew meanwhile: what we committed was in the old log, or is in the new one.
+        {{ok, ?LOG}, _} ->
+            _ = put(?MODULE, Flush#flush{inode = NowInode, bytes_before = Now}),
+            ok;
+        _ ->
+            %% Closed for a dump and begun anew meanwhile: what we committed was in the old log, or is in the new one.
             _ = erase(?MODULE),
             wait(start(), 0)
     end.
 
-%% The first time there is nothing to compare with: what is buffered now counts as growth.
+%% The first time there is nothing to compare with.
 find() ->
     Processes = [Pid || {_, Pid, _, _} <- supervisor:which_children(disk_log_sup), is_pid(Pid)],
     case [Pid || Pid <- Processes, disk_log:pid2name(Pid) =:= {ok, ?LOG}] of
         [Pid | _] ->
             {file, Path} = lists:keyfind(file, 1, disk_log:info(?LOG)),
-            Flush = #flush{log = Pid, path = Path, bytes_before = 0},
+            Flush = #flush{log = Pid, path = Path},
             _ = put(?MODULE, Flush),
             Pid ! {Pid, write_cache},
             Flush;
@@ -67,8 +75,8 @@ find() ->
             none
     end.
 
-bytes(Path) ->
+file_now(Path) ->
     case file:read_file_info(Path, [raw, {time, posix}]) of
-        {ok, #file_info{size = Bytes}} -> Bytes;
-        {error, _} -> 0
+        {ok, #file_info{inode = Inode, size = Bytes}} -> {Inode, Bytes};
+        {error, _} -> {0, 0}
     end.
