@@ -119,8 +119,8 @@ passive(info, Message, Data) ->
     heard(passive, Message, Data).
 
 -spec active(gen_statem:event_type() | enter, term(), #data{}) -> gen_statem:event_handler_result(state()).
-active(enter, _Old, Data) ->
-    {keep_state, said(active, Data)};
+active(enter, _Old, _Data) ->
+    keep_state_and_data;
 active({call, From}, handover, #data{peers = Peers} = Data) ->
     Able = mine(active, Data#data{yielded = true}),
     case era_callstore_peers:decide(Able, Peers, passive) of
@@ -168,10 +168,12 @@ begin_term(#data{group = Group, config = #{commit := Commit} = Config} = Data) -
             ok = era_callstore_view:own_term(Group, Epoch),
             {ok, Store} = era_callstore_router:store(Group),
             Term = #{group => Group, table => era_callstore_log:table(Group), epoch => Epoch, commit => Commit},
+            %% Said before the first producer can be answered, so that who was answered finds it so.
+            Active = said(active, Data#data{epoch = Epoch, yielded = false, since = now_ms()}),
             {ok, Sup} = era_callstore_term_sup:start_link(Term, Store, Config),
             era_callstore_counters:add(terms_begun, 1),
             ?LOG_NOTICE(#{what => "active", group => Group, instance => instance(Data), epoch => Epoch}),
-            {next_state, active, Data#data{epoch = Epoch, term = Sup, yielded = false, since = now_ms()}};
+            {next_state, active, Active#data{term = Sup}};
         {error, Reason} ->
             ?LOG_ERROR(#{what => "no epoch can be allocated", group => Group, reason => Reason, retry_in_ms => ?RETRY_MS}),
             {keep_state_and_data, [{state_timeout, ?RETRY_MS, decide}]}

@@ -96,9 +96,12 @@ new_term(Group) ->
 %% @doc Whose term it is, as this node knows.
 -spec term(Group :: pos_integer()) -> {Epoch :: pos_integer(), node()} | none.
 term(Group) ->
-    case mnesia:dirty_read(?EPOCHS, Group) of
+    try mnesia:dirty_read(?EPOCHS, Group) of
         [{_, _, Epoch, Node}] -> {Epoch, Node};
         [] -> none
+    catch
+        %% Mnesia has stopped, or the table is not there yet.
+        exit:{aborted, _} -> none
     end.
 
 %% @doc Writes one row, when the term is still the caller's. The kinds of commit are Mnesia's, with its meaning.

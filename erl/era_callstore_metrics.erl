@@ -14,7 +14,7 @@ gauges() ->
         {log_bytes, log_bytes, "Bytes of chunks in the log"},
         {lag_chunks, lag_rows, "Rows that wait to be folded here"},
         {memory_bytes, store_memory_bytes, "Memory of the store"},
-        {epoch, epoch, "Epoch of the last term of activity of this node"}
+        {epoch, epoch, "Epoch of the term of activity in force"}
     ].
 
 %% @doc All counters, and the sizes of the groups that this node holds.

@@ -72,7 +72,7 @@ where(Group) ->
 %% @doc The status of a group of which this node runs an instance.
 -spec group_here(Group :: pos_integer()) -> group_status().
 group_here(Group) ->
-    Said = maps:with([state, instance, epoch], era_callstore_router:noted({group, Group, here})),
+    Said = maps:with([state, instance], era_callstore_router:noted({group, Group, here})),
     Store =
         case era_callstore_router:store(Group) of
             {ok, Ref} -> of_store(Group, Ref);
@@ -80,9 +80,17 @@ group_here(Group) ->
         end,
     Log = era_callstore_router:noted({group, Group, log}),
     maps:merge(lists:foldl(fun(More, Known) -> maps:merge(Known, More) end, unknown(Group), [Said, Store, Log]), #{
+        epoch => epoch(Group),
         log_chunks => era_callstore_log:size(Group),
         lag_chunks => era_callstore_view:waiting(Group)
     }).
+
+%% Of the term in force, whosever it is.
+epoch(Group) ->
+    case era_callstore_log:term(Group) of
+        {Epoch, _Node} -> Epoch;
+        none -> 0
+    end.
 
 of_store(Group, Store) ->
     #{live := Live, closed := Closed, memory_bytes := Memory, pending := Pending} =
