@@ -11,6 +11,7 @@ pub mod links;
 pub mod media;
 pub mod recording;
 pub mod routing;
+pub mod state;
 pub mod text;
 pub mod uri;
 

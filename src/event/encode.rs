@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use super::chunk::{self, MAX_BYTES, MAX_EVENTS};
 use super::input::{Common, Input, Reject, Taken};
 use super::set::Pushed;
-use super::{EventId, EventSet, Head, json};
+use super::{EventId, EventSet, Head, cut, json};
 
 /// Which group serves a call, by what an event says.
 pub trait Route {
@@ -104,7 +104,7 @@ impl<'c, R: Route> Encoder<'c, R> {
     /// Adds all events of a JSON text.
     pub fn push_json(&mut self, text: &[u8]) {
         let mut input = Input::default();
-        for object in json::objects(text) {
+        for object in cut::objects(text) {
             input.clear();
             match object.and_then(|object| json::read(object, &mut input)) {
                 Ok(()) => self.push(Ok(&input)),

@@ -6,11 +6,12 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
-use std::sync::LazyLock;
 
-use super::field::FIELDS;
-use super::value::{canonical_uuid, is_absent, lenient_uuid};
-use super::{Event, EventId, Field, Fields, Head, Kind, Name, Value};
+use super::draft::{Draft, Known, as_str, content_id, moment, packed, serving_domain};
+use super::value::is_absent;
+use super::{Event, Field, Head, Kind, Name, Value};
+
+pub use super::reject::Reject;
 
 /// The most fields of an event.
 pub const MAX_FIELDS: usize = 256;
@@ -20,72 +21,6 @@ pub const MAX_TEXT_BYTES: usize = 64 << 10;
 pub const MAX_EVENT_BYTES: usize = 256 << 10;
 /// How deep lists and objects in a value may lie in one another.
 pub const MAX_DEPTH: usize = 16;
-
-/// Why an event was rejected. The others of its batch are taken.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum Reject {
-    /// Not an object, or not a map.
-    #[error("not an object")]
-    NotAnObject,
-    /// Not JSON, from this byte on.
-    #[error("not JSON at byte {0}")]
-    Json(usize),
-    /// `data` is missing or no object.
-    #[error("no data")]
-    NoData,
-    /// A field that every event needs is missing.
-    #[error("{0} is missing")]
-    Missing(&'static str),
-    /// Neither `cid` nor `acallid` with `invitets`.
-    #[error("no identity: neither cid nor acallid with invitets")]
-    NoIdentity,
-    /// A field's value is of the wrong form.
-    #[error("{0} has a value of the wrong form")]
-    BadField(String),
-    /// A text, or the event, is larger than allowed.
-    #[error("{0} is too large")]
-    TooLarge(String),
-    /// More fields than allowed.
-    #[error("too many fields")]
-    TooManyFields,
-    /// A value lies too deep.
-    #[error("{0} is nested too deep")]
-    TooDeep(String),
-    /// A text is not UTF-8.
-    #[error("{0} is not UTF-8")]
-    NotUtf8(String),
-}
-
-impl Reject {
-    /// The reason as one word.
-    pub const fn kind(&self) -> &'static str {
-        match self {
-            Reject::NotAnObject => "not_an_object",
-            Reject::Json(_) => "bad_json",
-            Reject::NoData => "no_data",
-            Reject::Missing(_) => "missing",
-            Reject::NoIdentity => "no_identity",
-            Reject::BadField(_) => "bad_field",
-            Reject::TooLarge(_) => "too_large",
-            Reject::TooManyFields => "too_many_fields",
-            Reject::TooDeep(_) => "too_deep",
-            Reject::NotUtf8(_) => "not_utf8",
-        }
-    }
-
-    /// The field that the reason is about.
-    pub fn field(&self) -> Option<&str> {
-        match self {
-            Reject::Missing(field) => Some(field),
-            Reject::BadField(field)
-            | Reject::TooLarge(field)
-            | Reject::TooDeep(field)
-            | Reject::NotUtf8(field) => Some(field),
-            _ => None,
-        }
-    }
-}
 
 /// A value as a producer gives it.
 #[derive(Clone, Debug)]
@@ -109,45 +44,6 @@ pub enum Given<'a> {
 enum Key<'a> {
     Known(Known),
     Other(Cow<'a, str>),
-}
-
-/// A known key: a part of the head, or a field.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Known {
-    EventId,
-    EventTs,
-    Cid,
-    Acallid,
-    AcallidHash,
-    Invitets,
-    Connectionid,
-    /// Written out of others by whoever wants it.
-    Derived,
-    Field(Field),
-}
-
-impl Known {
-    fn of(name: &[u8]) -> Option<Known> {
-        type Names = HashMap<&'static [u8], Known, foldhash::fast::FixedState>;
-        static NAMES: LazyLock<Names> = LazyLock::new(|| {
-            // What callstore says of an owner or a producer, it says itself.
-            let own = |field: Field| matches!(field, Field::Owner | Field::Producer);
-            let fields = FIELDS.iter().filter(|&&(field, _)| !own(field));
-            let head: [(&[u8], Known); 8] = [
-                (b"eventid", Known::EventId),
-                (b"eventts", Known::EventTs),
-                (b"cid", Known::Cid),
-                (b"acallid", Known::Acallid),
-                (b"acallidhash", Known::AcallidHash),
-                (b"invitets", Known::Invitets),
-                (b"connectionid", Known::Connectionid),
-                (b"invitedt", Known::Derived),
-            ];
-            let fields = fields.map(|&(field, name)| (name.as_bytes(), Known::Field(field)));
-            fields.chain(head).collect()
-        });
-        NAMES.get(name).copied()
-    }
 }
 
 /// One event while it is being read.
@@ -332,85 +228,6 @@ impl<'a> Given<'a> {
     }
 }
 
-/// The fields of the head while an event is being sorted.
-#[derive(Default)]
-struct Draft<'s> {
-    eventid: Option<EventId>,
-    eventts: Option<Value<'s>>,
-    cid: Option<EventId>,
-    acallid: Option<&'s str>,
-    acallidhash: Option<i64>,
-    invitets: Option<i64>,
-    connectionid: Option<&'s str>,
-}
-
-impl<'s> Draft<'s> {
-    fn note(
-        &mut self,
-        known: Known,
-        value: Value<'s>,
-        fields: &mut Fields<'s>,
-    ) -> Result<(), Reject> {
-        let bad = |name: &str| Reject::BadField(name.to_owned());
-        match known {
-            Known::EventId => self.eventid = Some(as_uuid(value).ok_or_else(|| bad("eventid"))?),
-            Known::Cid => self.cid = Some(as_uuid(value).ok_or_else(|| bad("cid"))?),
-            Known::EventTs => self.eventts = Some(value),
-            Known::Acallid => self.acallid = Some(as_str(value).ok_or_else(|| bad("acallid"))?),
-            Known::Invitets => {
-                self.invitets = Some(moment(value).ok_or_else(|| bad("invitets"))?);
-            }
-            Known::Connectionid => {
-                self.connectionid = Some(as_str(value).ok_or_else(|| bad("connectionid"))?);
-            }
-            Known::AcallidHash => match value {
-                Value::Int(hash) => self.acallidhash = Some(hash),
-                _ => fields.push((Name::Other("acallidhash"), value)),
-            },
-            Known::Derived | Known::Field(_) => {}
-        }
-        Ok(())
-    }
-
-    fn head(&self) -> Result<Head<'s>, Reject> {
-        if self.cid.is_none() && (self.acallid.is_none() || self.invitets.is_none()) {
-            return Err(Reject::NoIdentity);
-        }
-        Ok(Head {
-            cid: self.cid,
-            acallid: self.acallid,
-            invitets: self.invitets,
-            acallidhash: self.acallidhash,
-        })
-    }
-
-    /// `connectionid` is `cid.invitets`; only another one is kept.
-    fn keep_connectionid(&self, head: &Head<'_>, fields: &mut Fields<'s>) {
-        let Some(text) = self.connectionid else {
-            return;
-        };
-        let derived = text.split_once('.').is_some_and(|(cid, invitets)| {
-            lenient_uuid(cid.as_bytes()) == head.cid && invitets.parse().ok() == head.invitets
-        });
-        if !derived {
-            fields.push((Name::Known(Field::Connectionid), Value::Str(text)));
-        }
-    }
-}
-
-/// Identities of rules and calls are mostly uuids, which take less room as such.
-fn packed(field: Field, value: Value<'_>) -> Value<'_> {
-    use Field::*;
-    match (field, value) {
-        (
-            Ruleid | Recruleid | Arulerec | Brulerec | Featurecodeid | ReferredCid | ReplacesCid
-            | ReferringCid,
-            Value::Str(text),
-        ) => canonical_uuid(text.as_bytes()).map_or(value, Value::Uuid),
-        _ => value,
-    }
-}
-
 fn as_text(key: Cow<'_, [u8]>) -> Result<Cow<'_, str>, Reject> {
     let fault = |_| Reject::NotUtf8("key".into());
     match key {
@@ -419,68 +236,6 @@ fn as_text(key: Cow<'_, [u8]>) -> Result<Cow<'_, str>, Reject> {
             .map(Cow::Owned)
             .map_err(|_| Reject::NotUtf8("key".into())),
     }
-}
-
-fn as_str(value: Value<'_>) -> Option<&str> {
-    match value {
-        Value::Str(text) => Some(text),
-        _ => None,
-    }
-}
-
-fn as_uuid(value: Value<'_>) -> Option<EventId> {
-    match value {
-        Value::Str(text) => lenient_uuid(text.as_bytes()),
-        _ => None,
-    }
-}
-
-/// A time in ms; a small value is one in seconds. Only times between 1973 and 2286 are.
-fn moment(value: Value<'_>) -> Option<i64> {
-    let ms = match value.int()? {
-        seconds @ 1..100_000_000_000 => seconds * 1000,
-        ms => ms,
-    };
-    (100_000_000_000..10_000_000_000_000)
-        .contains(&ms)
-        .then_some(ms)
-}
-
-/// The identity of an event that came without one: of equal content, equal identity.
-fn content_id(kind: Kind, name: &str, ts: i64, head: &Head<'_>, fields: &Fields<'_>) -> EventId {
-    let mut lines: Vec<String> = fields
-        .iter()
-        .map(|(name, value)| format!("{}={value:?}", name.text()))
-        .collect();
-    lines.sort_unstable();
-    let own = if kind == Kind::Unknown {
-        name
-    } else {
-        kind.name()
-    };
-    let content = format!("{own}\n{ts}\n{head:?}\n{}", lines.join("\n"));
-    super::head::derived_id(content.as_bytes())
-}
-
-/// The domain that decides who serves the call: the caller's.
-fn serving_domain<'s>(fields: &Fields<'s>) -> Option<&'s str> {
-    const DOMAINS: [Field; 3] = [Field::Fromdomain, Field::Adomain, Field::Routedomain];
-    const URIS: [Field; 3] = [Field::Aremoteuri, Field::Remoteuri, Field::Urifrom];
-    let get = |wanted: Field| {
-        let found = fields.iter().find(|(name, _)| *name == Name::Known(wanted));
-        found.and_then(|&(_, value)| as_str(value))
-    };
-    DOMAINS
-        .into_iter()
-        .find_map(get)
-        .or_else(|| URIS.into_iter().find_map(|field| get(field).and_then(host)))
-}
-
-/// The host of a SIP URI, where it has one: a tenant's domain.
-pub(crate) fn host(uri: &str) -> Option<&str> {
-    let (_, rest) = uri.rsplit_once('@')?;
-    let end = rest.find([':', ';', '>', '?', ' ']).unwrap_or(rest.len());
-    rest.get(..end).filter(|host| !host.is_empty())
 }
 
 /// A name as far as it is worth repeating in a reason.

@@ -5,6 +5,7 @@
 
 pub mod bytes;
 pub mod chunk;
+pub mod cut;
 pub mod encode;
 pub mod field;
 pub mod input;
@@ -14,8 +15,10 @@ pub mod set;
 pub mod texts;
 pub mod value;
 
+mod draft;
 pub(crate) mod head;
 mod raw;
+mod reject;
 mod view;
 
 pub use field::Field;
