@@ -3,6 +3,7 @@
 #
 #   make demo                            play the recorded calls, end with a table
 #   make demo EVENTS=file OUT=dir        play another file, write its records to dir
+#   make demo-cluster [RATE=events/s]    the same on three nodes, the active of which is killed half-way
 #   make test                            everything a change must pass
 #   make check                           format, lints, layers, types
 #   make bench [ONLY=name]               benchmarks
@@ -10,12 +11,16 @@
 
 EVENTS ?=
 OUT ?=
+RATE ?=
 ONLY ?=
 
-.PHONY: demo test check bench build shell clean setup lint layers rust-test eunit ct
+.PHONY: demo demo-cluster test check bench build shell clean setup lint layers rust-test eunit ct
 
 demo: build
 	@examples/demo/run "$(EVENTS)" "$(OUT)"
+
+demo-cluster: build
+	@DEMO_MAIN=callstore_demo_cluster DEMO_DIR=_build/demo-cluster RATE="$(RATE)" examples/demo/run "$(EVENTS)"
 
 test: lint layers rust-test eunit ct
 

@@ -9,7 +9,7 @@
 %%% Must never: use more of era_callstore than role code and an operator may, and the clock.
 -module(callstore_demo).
 
--export([main/0]).
+-export([main/0, event_ms/2]).
 
 %% A put takes at most this much, and no more of virtual time than this.
 -define(BATCH_LINES, 256).
@@ -212,7 +212,8 @@ sampled(#play{peak = #{live := Peak}} = Play) ->
 show(#play{bar = Bar, lines = Lines, events = Events, now_ms = Now} = Play) ->
     Play#play{bar = callstore_demo_bar:show(callstore_demo_lines:position(Lines), Events, Now, Bar)}.
 
-%% The time of an event, as far as its line shows it: what the event is, is not decided here.
+%% @doc The time of an event, as far as its line shows it: what the event is, is not decided here.
+-spec event_ms(Line :: binary(), Else :: integer()) -> Ms :: integer().
 event_ms(Line, Else) ->
     case re:run(Line, <<"\"eventts\"\\s*:\\s*\"?([0-9]{1,15})">>, [{capture, all_but_first, binary}]) of
         {match, [Digits]} ->
