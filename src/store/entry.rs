@@ -5,7 +5,7 @@ use smallvec::SmallVec;
 use super::domains::DomainNo;
 use super::keys::Key;
 use super::names::Names;
-use super::outbox::Pending;
+use super::pending::Pending;
 use super::rows::RowNo;
 use crate::call::{Life, State};
 use crate::event::{Corrupt, Event, EventId, EventSet, Field, Kind};

@@ -15,6 +15,7 @@ mod join;
 mod keys;
 mod names;
 mod outbox;
+mod pending;
 mod query;
 mod rows;
 mod states;
@@ -28,7 +29,8 @@ pub use apply::Applied;
 pub use decide::Tick;
 pub use domains::Counts;
 pub use keys::Lookup;
-pub use outbox::{Depth, Pending, accepted};
+pub use outbox::{Depth, accepted};
+pub use pending::Pending;
 pub use query::{Cursor, Filter, Page};
 pub use trim::Trim;
 

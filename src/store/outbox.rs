@@ -9,6 +9,7 @@ use std::collections::VecDeque;
 use super::Store;
 use super::entry::Entry;
 use super::keys::Slot;
+use super::pending::Pending;
 use crate::call::Call;
 use crate::event::chunk::MAX_EVENTS;
 use crate::event::head::derived_id;
@@ -30,23 +31,6 @@ struct Waiting {
     since_ms: i64,
 }
 
-/// A record that a sink has not accepted.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Pending {
-    /// The call.
-    pub cid: EventId,
-    /// The revision.
-    pub revision: u32,
-    /// The domains of the legs, the caller's first.
-    pub domains: Vec<String>,
-    /// When the call ended.
-    pub end_ts: i64,
-    /// The record, JSON.
-    pub record: Vec<u8>,
-    /// The row of the projection, JSON, where the call has one.
-    pub projection: Option<Vec<u8>>,
-}
-
 /// How many records wait for a sink, and for how long the oldest.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Depth {
@@ -54,14 +38,6 @@ pub struct Depth {
     pub depth: usize,
     /// For how long, ms.
     pub oldest_ms: i64,
-}
-
-impl Pending {
-    /// Bytes on the heap.
-    pub(super) fn heap_bytes(&self) -> usize {
-        let projection = self.projection.as_ref().map_or(0, Vec::capacity);
-        size_of::<Pending>() + 64 * self.domains.len() + self.record.capacity() + projection
-    }
 }
 
 impl Outbox {
