@@ -13,7 +13,8 @@
     a_full_disc_stops_the_group_and_not_the_node/1
 ]).
 
--define(BASE, 1795378165000).
+-import(era_callstore_test_app, [cid/1, events/1, invite/1]).
+
 -define(PRODUCERS, 2).
 -define(BATCH_CALLS, 40).
 %% Batches that are acknowledged before the node is killed in the midst of the next ones.
@@ -44,7 +45,7 @@ acknowledged_events_survive_sigkill_with_sync_dirty(Config) -> survives(sync_dir
 survives(Commit, Config) ->
     Settings = #{commit => Commit, sinks => []},
     Node = start(Config, Settings),
-    Acknowledged = killed_under_load(Node, fun call_alive/1),
+    Acknowledged = killed_under_load(Node, fun era_callstore_test_app:invite/1),
     Again = start(Config, Settings),
     Lost = [Cid || Cid <- Acknowledged, not is_there(Again, Cid)],
     ?assertEqual([], Lost),
@@ -56,7 +57,7 @@ survives(Commit, Config) ->
 %% Calls that end at once, a file of records, and three kills.
 records_are_delivered_once_over_kills(Config) ->
     Settings = #{sinks => [{collection, #{}}, {file, #{dir => filename:join(?config(dir, Config), "cdr")}}]},
-    Acknowledged = lists:append([killed_under_load(start(Config, Settings), fun(N) -> call_over(Round * 1000000 + N) end) || Round <- [1, 2, 3]]),
+    Acknowledged = lists:append([killed_under_load(start(Config, Settings), fun(N) -> events(Round * 1000000 + N) end) || Round <- [1, 2, 3]]),
     Node = start(Config, Settings),
     ok = call(Node, era_callstore_outbox, drain, [1, 60000]),
     Missing = [Cid || Cid <- Acknowledged, length(call(Node, era_callstore, record, [Cid])) =/= 1],
@@ -96,7 +97,7 @@ full_disc(Config, Disc) ->
 
 until_error(Node, N) when N < 2000 ->
     Calls = [N * 100 + I || I <- lists:seq(0, 99)],
-    case call(Node, era_callstore, put, [[call_alive(Call) || Call <- Calls], #{timeout => 3000}]) of
+    case call(Node, era_callstore, put, [[invite(Call) || Call <- Calls], #{timeout => 3000}]) of
         {ok, _} -> until_error(Node, N + 1);
         {error, _} = Error -> {Error, N * 100 - 1}
     end.
@@ -136,29 +137,6 @@ more_acknowledged(Cids) ->
     end.
 
 %% --- calls
-
-call_alive(N) -> event(N, 1, <<"invite">>, 0, #{}).
-
-call_over(N) ->
-    D = #{<<"dialogid">> => <<"d", (integer_to_binary(N))/binary>>, <<"stopreason">> => <<"bye">>, <<"stopside">> => <<"a">>},
-    [event(N, 1, <<"invite">>, 0, #{}), event(N, 2, <<"dlg_start">>, 1000, D), event(N, 3, <<"dlg_stop">>, 9000, D)].
-
-event(N, Nth, Type, After, Fields) ->
-    #{
-        <<"class">> => <<"callevents">>,
-        <<"type">> => Type,
-        <<"eventts">> => ?BASE + After,
-        <<"data">> => Fields#{
-            <<"eventid">> => iolist_to_binary(io_lib:format("e~7..0b-0000-4000-8000-~12..0b", [Nth, N])),
-            <<"eventts">> => ?BASE + After,
-            <<"acallid">> => <<"a", (integer_to_binary(N))/binary>>,
-            <<"cid">> => cid(N),
-            <<"invitets">> => ?BASE,
-            <<"fromdomain">> => <<"alfa.era.test">>
-        }
-    }.
-
-cid(N) -> iolist_to_binary(io_lib:format("c0000000-0000-4000-8000-~12..0b", [N])).
 
 cid_of_event(#{<<"data">> := #{<<"cid">> := Cid}}) -> Cid.
 

@@ -6,7 +6,7 @@
 
 -export([init/2, deliver/2, terminate/2]).
 
--import(era_callstore_test_app, [cid/1, events/1, invite/1, until/1]).
+-import(era_callstore_test_app, [cid/1, events/1, until/1]).
 
 %% --- a sink that does what the test says: the test is a process that is asked before each step
 
