@@ -46,9 +46,9 @@ end_per_testcase(_Case, _Config) -> ok.
 nodes_that_start_together_make_one_table(Config) ->
     [One, Two] = pair(Config),
     #{groups := #{1 := OfOne}} = call(One, era_callstore, status, []),
-    #{groups := #{1 := OfTwo}} = call(Two, era_callstore, status, []),
-    ?assertMatch(#{state := active, instance := <<"one">>, epoch := 1}, OfOne),
-    ?assertMatch(#{state := passive, instance := <<"two">>, epoch := 1}, OfTwo),
+    #{groups := #{1 := #{epoch := Epoch} = OfTwo}} = call(Two, era_callstore, status, []),
+    ?assertMatch(#{state := active, instance := <<"one">>, epoch := Epoch}, OfOne),
+    ?assertMatch(#{state := passive, instance := <<"two">>}, OfTwo),
     ?assertEqual(name(One), maps:get(active, OfTwo)),
     ?assertEqual(lists:sort([name(One), name(Two)]), lists:sort(maps:get(copies, OfTwo))),
     stop([One, Two]).
@@ -116,7 +116,7 @@ a_writer_of_an_old_term_commits_nothing(Config) ->
     [One, Two] = pair(Config),
     {Writer, _, _} = call(One, era_callstore_router, writer, [1]),
     {ok, Epoch} = call(Two, era_callstore_log, new_term, [1]),
-    Term = #{group => 1, table => era_callstore_log_1, epoch => 1, commit => transaction},
+    Term = #{group => 1, table => era_callstore_log_1, epoch => Epoch - 1, commit => transaction},
     [
         ?assertEqual({error, {fenced, Epoch}}, call(One, era_callstore_log, append, [Term#{commit := Commit}, 999, [<<"chunk">>]]))
      || Commit <- [transaction, sync_transaction, sync_dirty, async_dirty]
@@ -168,6 +168,8 @@ pair(Config) ->
     [One, Two] = Pair,
     ok = await(One, active),
     ok = await(Two, passive),
+    %% Two may have been active before One was there; both know of the change when they agree on who is.
+    ok = until(fun() -> [name(One)] =:= lists:usort([call(Node, era_callstore_router, active_node, [1]) || Node <- Pair]) end),
     Pair.
 
 start(Config, Order) ->
