@@ -43,15 +43,16 @@ end_per_testcase(_Case, _Config) -> ok.
 
 nodes_that_start_together_have_one_table(Config) ->
     Nodes = cluster_node:start(plan(Config, 3, #{})),
-    Statuses = cluster_node:settled(Nodes),
-    ?assertEqual([active, passive, passive], [State || #{state := State} <- Statuses]),
+    %% The one of lowest order is active in the end, whoever was first.
+    ok = cluster_node:until(lowest_order, fun() -> cluster_node:active(Nodes) =:= cluster_node:name(hd(Nodes)) end),
+    _ = cluster_node:settled(Nodes),
     %% Producers on any node.
     [put_all(Node, N * 100 + 1, N * 100 + 50) || {N, Node} <- lists:enumerate(Nodes)],
     Same = [maps:with([active, copies, live, closed, started, events, log_chunks], sorted(S)) || S <- cluster_node:settled(Nodes)],
     ?assertMatch([#{live := 150}], lists:usort(Same)),
     ?assertEqual(1, length(cluster_node:digests(Nodes))),
     Epochs = [cluster_node:call(Node, era_callstore_log, term, [1]) || Node <- Nodes],
-    ?assertMatch([{1, _}], lists:usort(Epochs)).
+    ?assertMatch([{_, _}], lists:usort(Epochs)).
 
 a_node_that_joins_under_load_gets_a_copy(Config) ->
     [A, B, C] = plan(Config, 3, #{}),
@@ -78,8 +79,8 @@ nothing_acknowledged_is_lost_when_the_active_is_killed(Config) ->
     ?assertEqual([active, passive], lists:sort([State || #{state := State} <- Statuses])),
     Again = [cluster_node:start(PlanA) | Rest],
     Cids = ended(Load, acknowledged_of(Load, Rest, 30)),
-    [#{active := Active} | _] = cluster_node:settled(Again),
-    ?assertEqual(cluster_node:name(hd(Again)), Active),
+    ok = cluster_node:until(lowest_order, fun() -> cluster_node:active(Again) =:= cluster_node:name(hd(Again)) end),
+    _ = cluster_node:settled(Again),
     all_there(Again, Cids),
     ok = cluster_node:until(delivered, fun() ->
         [#{outbox := #{<<"file">> := #{depth := Depth}}} | _] = cluster_node:settled(Again),
@@ -138,6 +139,7 @@ all_killed_and_restarted(Config, Storage) ->
 
 activity_is_handed_over_without_a_gap(Config) ->
     [A, B, C] = Nodes = cluster_node:start(plan(Config, 3, #{})),
+    ok = cluster_node:until(lowest_order, fun() -> cluster_node:active(Nodes) =:= cluster_node:name(A) end),
     _ = cluster_node:settled(Nodes),
     Load = load(Nodes),
     _ = acknowledged(Load, 20),
