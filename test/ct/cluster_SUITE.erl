@@ -129,7 +129,7 @@ all_killed_and_restarted(Config, Storage) ->
     _ = cluster_node:settled(Nodes),
     Load = load(Nodes),
     Before = acknowledged(Load, 30),
-    lists:foreach(fun cluster_node:kill/1, Nodes),
+    ok = cluster_node:kill_together(Nodes),
     Cids = ended(Load, Before),
     Again = cluster_node:start(Plans),
     _ = cluster_node:settled(Again),

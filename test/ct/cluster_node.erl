@@ -6,7 +6,7 @@
 %%% Must never: be part of the cluster.
 -module(cluster_node).
 
--export([plan/3, boot/1, boot/2, start/1, start/2, kill/1, pause/1, resume/1, stop/1, call/4, name/1, until/2]).
+-export([plan/3, boot/1, boot/2, start/1, start/2, kill/1, kill_together/1, pause/1, resume/1, stop/1, call/4, name/1, until/2]).
 -export([settled/1, active/1, digests/1, missing/2, log/1]).
 -export([events_alive/2, events_over/2, cid/1]).
 -export([here_missing/1, flood/4]).
@@ -115,6 +115,12 @@ kill(#{peer := Peer} = Node) ->
     signal("-9", Node),
     _ = (catch peer:stop(Peer)),
     ok.
+
+%% @doc SIGKILL to all of them at one moment.
+-spec kill_together([running()]) -> ok.
+kill_together(Nodes) ->
+    [] = os:cmd(lists:flatten(["kill -9 " | lists:join(" ", [OsPid || #{os_pid := OsPid} <- Nodes])])),
+    lists:foreach(fun(#{peer := Peer}) -> _ = (catch peer:stop(Peer)) end, Nodes).
 
 -spec pause(running()) -> ok.
 pause(Node) -> signal("-STOP", Node).
