@@ -217,7 +217,9 @@ put_option(producer, Producer, Core, _Called) when is_binary(Producer) ->
 put_option(owner, Owner, Core, Called) ->
     case era_callstore_owner:to_binary(Owner) of
         {ok, Binary} -> Core#{owner => Binary};
-        error -> era_callstore_errors:badarg(Called, 2, "owner: a pid, {Name, Node}, a node or {external, Binary} is wanted")
+        error ->
+            Text = "owner: a pid, {Name, Node}, a node or {external, Binary} is wanted",
+            era_callstore_errors:badarg(Called, 2, Text)
     end;
 put_option(Key, _Value, _Core, Called) ->
     Text = "~tp: wanted are timeout (ms, above 0), owner and producer (a binary)",
@@ -235,7 +237,9 @@ page(Called, Page) when is_map(Page) ->
     Wrong = maps:filter(fun(Key, Value) -> not page_option(Key, Value) end, Page),
     case map_size(Wrong) of
         0 -> {maps:get(limit, Page, ?LIMIT), maps:get(cursor, Page, start)};
-        _ -> era_callstore_errors:badarg(Called, length(element(2, Called)), "wanted are limit (1 to 1000) and cursor (a binary)")
+        _ ->
+            Text = "wanted are limit (1 to 1000) and cursor (a binary)",
+            era_callstore_errors:badarg(Called, length(element(2, Called)), Text)
     end;
 page(Called, _Page) ->
     era_callstore_errors:badarg(Called, length(element(2, Called)), "a map with limit and cursor is wanted").

@@ -53,7 +53,8 @@ settings() ->
         {data_dir, "data", path, "the name of a directory"},
         {commit, transaction, {one_of, [transaction, sync_transaction, sync_dirty, async_dirty]},
             "transaction, sync_transaction, sync_dirty or async_dirty"},
-        {sinks, [{collection, #{}}], any, "a list of {collection | file | Module, Args :: map()} or {Name, Module, Args}"},
+        {sinks, [{collection, #{}}], any,
+            "a list of {collection | file | Module, Args :: map()} or {Name, Module, Args}"},
         {event_aliases, #{}, aliases, "a map of binaries to binaries: their name of an event type to ours"},
         {watch, #{}, times, "a map of names to integers of 0 or more, in the unit the name ends with"},
         {copm3_name, <<"cdr/COPM3_dialogs">>, text, "the name of a collection, a binary that is not empty"},
@@ -162,7 +163,8 @@ check_whole(#{roles := Source, sinks := Sinks} = Values) ->
     case era_callstore_role:check(Source) of
         {ok, Roles, Warnings} ->
             Placed = place(Roles, Values),
-            case [P || {error, Ps} <- [CheckedSinks, Placed], P <- Ps] ++ watch_problems(Values) ++ router_problems(Roles, Values) of
+            Found = [P || {error, Ps} <- [CheckedSinks, Placed], P <- Ps],
+            case Found ++ watch_problems(Values) ++ router_problems(Roles, Values) of
                 [] ->
                     {ok, Specs} = CheckedSinks,
                     {ok, Instances} = Placed,

@@ -41,10 +41,13 @@ say({dir_not_writable, Dir, Posix}) ->
 say({disc_full, Path}) ->
     ["no room is left on the disc of ", Path];
 say({dir_of_node, Dir, Node}) ->
-    io_lib:format("the directory ~ts belongs to the node ~ts, this node is ~ts: start under that name or use another directory",
-        [Dir, Node, node()]);
+    Text = "the directory ~ts belongs to the node ~ts, this node is ~ts: start under that name or use another directory",
+    io_lib:format(Text, [Dir, Node, node()]);
 say({dir_held, Dir, OsPid}) ->
-    ["the directory ", Dir, " is in use by the running process ", OsPid, ": give this node another directory (data_dir)"];
+    [
+        "the directory ", Dir, " is in use by the running process ", OsPid,
+        ": give this node another directory (data_dir)"
+    ];
 say({host_schema_in_ram, Dir}) ->
     ["Mnesia was started by the host without a schema on disc (", Dir, "), so calls cannot be kept there: "
      "create one before Mnesia starts, let era_callstore start Mnesia, or set mnesia_storage_mode to ram"];

@@ -59,7 +59,8 @@ init({Group, Config}) ->
     process_flag(trap_exit, true),
     {ok, #{members := Members}, Member} = era_callstore_config:group(Config, Group),
     Nodes = lists:usort([Node || #{node := Node} <- Members, Node =/= node()]),
-    Data = #data{group = Group, config = Config, member = Member, peers = era_callstore_peers:new(Nodes), since = now_ms()},
+    Peers = era_callstore_peers:new(Nodes),
+    Data = #data{group = Group, config = Config, member = Member, peers = Peers, since = now_ms()},
     {ok, waiting, lists:foldl(fun greet/2, Data, Nodes)}.
 
 %% Mnesia does not run, or the tables could not be loaded.
@@ -136,7 +137,9 @@ active(info, {'EXIT', Term, Reason}, #data{term = Term, group = Group} = Data) -
         {Epoch, Node} when Node =/= node() ->
             ?LOG_WARNING(#{what => "fenced: another instance is active", group => Group, node => Node, epoch => Epoch});
         _ ->
-            ?LOG_ERROR(#{what => "the term ended out of order", group => Group, epoch => Data#data.epoch, reason => Reason})
+            ?LOG_ERROR(#{
+                what => "the term ended out of order", group => Group, epoch => Data#data.epoch, reason => Reason
+            })
     end,
     {next_state, waiting, forget_mnesia(Ended)};
 active(info, {?MODULE, _From, {give, Node}}, Data) ->
@@ -175,7 +178,9 @@ begin_term(#data{group = Group, config = #{commit := Commit} = Config} = Data) -
             ?LOG_NOTICE(#{what => "active", group => Group, instance => instance(Data), epoch => Epoch}),
             {next_state, active, Active#data{term = Sup}};
         {error, Reason} ->
-            ?LOG_ERROR(#{what => "no epoch can be allocated", group => Group, reason => Reason, retry_in_ms => ?RETRY_MS}),
+            ?LOG_ERROR(#{
+                what => "no epoch can be allocated", group => Group, reason => Reason, retry_in_ms => ?RETRY_MS
+            }),
             {keep_state_and_data, [{state_timeout, ?RETRY_MS, decide}]}
     end.
 

@@ -35,10 +35,11 @@ stand_down() -> gen_server:call(?MODULE, stand_down, infinity).
 %% @doc What the groups of this node need of Mnesia.
 -spec schema_options(era_callstore_config:config()) -> era_callstore_schema:options().
 schema_options(#{data_dir := Dir, instances := Instances} = Config) ->
-    Discs = [Storage || Group <- local(Config), {ok, #{storage := Storage}, _} <- [era_callstore_config:group(Config, Group)]],
+    Placed = [era_callstore_config:group(Config, Group) || Group <- local(Config)],
+    Storages = [Storage || {ok, #{storage := Storage}, _} <- Placed],
     #{
         data_dir => Dir,
-        disc => lists:member(disc_copies, Discs),
+        disc => lists:member(disc_copies, Storages),
         nodes => lists:usort(maps:values(Instances))
     }.
 
@@ -50,7 +51,8 @@ init(Config) ->
     ok = era_callstore_router:join_node(),
     {ok, in_force(Config, #state{config = Config})}.
 
--spec handle_call(stand_down | {apply_config, era_callstore_config:config()}, gen_server:from(), #state{}) -> {reply, ok, #state{}}.
+-spec handle_call(stand_down | {apply_config, era_callstore_config:config()}, gen_server:from(), #state{}) ->
+    {reply, ok, #state{}}.
 handle_call({apply_config, Config}, _From, State) ->
     {reply, ok, in_force(Config, State)};
 handle_call(stand_down, _From, #state{groups = Groups} = State) ->
@@ -102,7 +104,8 @@ needs(Group, Config) ->
     case era_callstore_config:group(Config, Group) of
         {ok, #{roles := Roles} = Found, Member} ->
             Plain = maps:map(fun(_, Role) -> maps:remove(<<"include_domains">>, Role) end, Roles),
-            {Found#{roles := Plain}, Member, maps:without([roles, instances, groups, event_aliases, warnings, given], Config)};
+            Others = maps:without([roles, instances, groups, event_aliases, warnings, given], Config),
+            {Found#{roles := Plain}, Member, Others};
         none ->
             none
     end.

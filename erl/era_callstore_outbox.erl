@@ -160,7 +160,9 @@ accepted(#state{group = Group, sink = Sink, batch = Batch} = State) ->
 recovered(#state{failures = 0} = State) ->
     State;
 recovered(#state{failures = Failures} = State) ->
-    ?LOG_NOTICE(#{what => "a sink accepts again", group => State#state.group, sink => State#state.sink, after_failures => Failures}),
+    ?LOG_NOTICE(#{
+        what => "a sink accepts again", group => State#state.group, sink => State#state.sink, after_failures => Failures
+    }),
     note(#{failures => 0}, State),
     State#state{failures = 0}.
 

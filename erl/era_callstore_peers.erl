@@ -42,7 +42,8 @@ unknown(Peers) -> [Node || {Node, unknown} <- maps:to_list(Peers)].
 %% @doc The peer that says it is active, the latest term first.
 -spec active(peers()) -> {ok, said()} | none.
 active(Peers) ->
-    case lists:sort(fun(#{epoch := A}, #{epoch := B}) -> A >= B end, [S || #{state := active} = S <- maps:values(Peers)]) of
+    Actives = [Said || #{state := active} = Said <- maps:values(Peers)],
+    case lists:sort(fun(#{epoch := A}, #{epoch := B}) -> A >= B end, Actives) of
         [Active | _] -> {ok, Active};
         [] -> none
     end.

@@ -39,8 +39,10 @@ json(Json, Options, Deadline) ->
     with_router(fun(Router) -> json_parts(Router, json_pieces(Json), Options, Deadline, #sum{}) end).
 
 %% @doc The producer's part on the node of the active; called there over erpc.
--spec submit_here(Group :: pos_integer(), era_callstore_nif:chunk(), Count :: pos_integer(), TimeoutMs :: non_neg_integer()) ->
-    {ok, era_callstore_nif:applied()} | {error, overload | no_active | gone | timeout | poisoned}.
+-spec submit_here(Group :: pos_integer(), era_callstore_nif:chunk(), Count, TimeoutMs) -> Answer when
+    Count :: pos_integer(),
+    TimeoutMs :: non_neg_integer(),
+    Answer :: {ok, era_callstore_nif:applied()} | {error, overload | no_active | gone | timeout | poisoned}.
 submit_here(Group, Chunk, Count, TimeoutMs) ->
     case era_callstore_router:writer(Group) of
         none ->

@@ -128,22 +128,26 @@ record(Cid) ->
     end.
 
 %% @doc One page of an embedded collection, newest first.
--spec records(era_callstore_collection:collection(), Filter :: map(), Limit :: pos_integer(), Cursor :: binary() | start) ->
-    page() | {error, bad_cursor | no_collection}.
+-spec records(era_callstore_collection:collection(), Filter :: map(), Limit, Cursor) -> Answer when
+    Limit :: pos_integer(),
+    Cursor :: binary() | start,
+    Answer :: page() | {error, bad_cursor | no_collection}.
 records(Collection, Filter, Limit, Cursor) ->
     case cursor(Cursor) of
         {ok, From} when From =:= start; tuple_size(From) =:= 3 ->
             Since = maps:get(since_ms, Filter, undefined),
             case anywhere(page, [Collection, wanted(Filter), Since, {Limit, From}]) of
                 {ok, {Found, More}} ->
-                    Next = case {More, Found} of {more, [_ | _]} -> written(element(1, lists:last(Found))); _ -> done end,
-                    #{items => [decoded(Json) || {_, Json} <- Found], cursor => Next};
+                    #{items => [decoded(Json) || {_, Json} <- Found], cursor => after_page(More, Found)};
                 {error, _} = Error ->
                     Error
             end;
         _ ->
             {error, bad_cursor}
     end.
+
+after_page(more, [_ | _] = Found) -> written(element(1, lists:last(Found)));
+after_page(_, _) -> done.
 
 wanted(#{domain := Domain, subtree := false}) -> {domain, Domain};
 wanted(#{domain := Domain}) -> {subtree, Domain};

@@ -60,7 +60,8 @@ check(Sinks) when is_list(Sinks) ->
         Problems -> {error, Problems}
     end;
 check(Other) ->
-    {error, [problem(<<"sinks">>, Other, wrong_type, "a list of {collection | file | Module, Args :: map()} is wanted")]}.
+    Right = "a list of {collection | file | Module, Args :: map()} is wanted",
+    {error, [problem(<<"sinks">>, Other, wrong_type, Right)]}.
 
 %% @doc What the sinks of a group may want to know.
 -spec context(era_callstore_config:config(), Group :: pos_integer()) -> context().

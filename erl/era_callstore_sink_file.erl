@@ -66,7 +66,8 @@ open(Settings, RecordsStem, ProjectionStem) ->
     end.
 
 %% @private
--spec deliver([era_callstore_sink:item()], #state{}) -> {ok, #state{}} | {error, era_callstore_line_file:reason(), #state{}}.
+-spec deliver([era_callstore_sink:item()], #state{}) ->
+    {ok, #state{}} | {error, era_callstore_line_file:reason(), #state{}}.
 deliver(Batch, #state{settings = #{max_bytes := MaxBytes}} = State) ->
     Records = [Record || #{record := Record} <- Batch],
     Projection = [Row || #{projection := Row} <- Batch, Row =/= none],

@@ -113,7 +113,8 @@ handle_call({rebuild, Key}, _From, State) ->
 handle_cast({load, Watcher}, State) ->
     {noreply, State#state{watcher = Watcher}, {continue, ensure_tables}}.
 
--spec handle_continue(ensure_tables | wait | fold, #state{}) -> {noreply, #state{}} | {noreply, #state{}, {continue, wait | fold}}.
+-spec handle_continue(ensure_tables | wait | fold, #state{}) ->
+    {noreply, #state{}} | {noreply, #state{}, {continue, wait | fold}}.
 handle_continue(ensure_tables, #state{group = Group, options = #{storage := Storage}} = State) ->
     case era_callstore_log:ensure_tables(Group, Storage) of
         ok -> {noreply, State, {continue, wait}};

@@ -43,7 +43,9 @@
 }).
 
 %% Chunks of one row, newest first.
--type entry() :: {ReplyTo :: reference() | none, era_callstore_nif:chunk(), Count :: pos_integer(), Bytes :: non_neg_integer()}.
+-type entry() :: {
+    ReplyTo :: reference() | none, era_callstore_nif:chunk(), Count :: pos_integer(), Bytes :: non_neg_integer()
+}.
 -record(row, {entries = [] :: [entry()], events = 0 :: non_neg_integer(), bytes = 0 :: non_neg_integer()}).
 
 -spec start_link(options()) -> {ok, pid()} | {error, term()}.
@@ -101,7 +103,7 @@ await(Ref, TimeoutMs) ->
         end
     end.
 
-%% @doc The bell rings after every commit from now on.
+%% @doc The bell rings once now, and after every commit from now on.
 -spec attach(Group :: pos_integer(), era_callstore_wake:bell()) -> ok.
 attach(Group, Bell) ->
     case era_callstore_router:writer(Group) of
@@ -159,6 +161,8 @@ loop(State) ->
             Ref ! {Ref, ok},
             loop(State);
         {attach, Bell} ->
+            %% What was committed between its owner's first look and now it has not been told of.
+            ok = era_callstore_wake:ring([Bell]),
             loop(State#state{bells = [Bell | State#state.bells]});
         finish ->
             era_callstore_router:retract_writer(group(State)),
@@ -226,7 +230,8 @@ folded(Entries, Chunks, #state{store = Store} = State) ->
             %% The row is in the log: the store folded anew has it, but for a chunk that poisons.
             case era_callstore_view:rebuild(group(State), key(State)) of
                 {ok, New, Bad} ->
-                    {[after_rebuild(Place, Entry, Bad) || {Place, Entry} <- numbered(Entries)], State#state{store = New}};
+                    Answers = [after_rebuild(Place, Entry, Bad) || {Place, Entry} <- numbered(Entries)],
+                    {Answers, State#state{store = New}};
                 {error, Reason} ->
                     over({shutdown, Reason}, State)
             end
