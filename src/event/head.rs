@@ -18,8 +18,12 @@ pub struct Head<'a> {
 /// Names the uuids that stand in where the platform gave none, and those of records.
 const NAMESPACE: uuid::Uuid = uuid::Uuid::from_u128(0x5b0e_9d3a_71c4_5a52_9d0e_ca11_5702_e001);
 
+/// The version of the uuids that stand in for a `cid`.
+const STAND_IN: u8 = 8;
+
 impl Head<'_> {
-    /// The call's uuid; of a call without one, the uuid v5 of `acallid` and `invitets`: the same everywhere.
+    /// The call's uuid; of a call without one, a uuid made of `acallid` and `invitets`: the same everywhere, and of
+    /// version 8, so that it is told from those of the platform.
     pub fn identity(&self) -> EventId {
         self.cid.unwrap_or_else(|| {
             let name = format!(
@@ -27,7 +31,9 @@ impl Head<'_> {
                 self.acallid.unwrap_or_default(),
                 self.invitets.unwrap_or_default()
             );
-            *uuid::Uuid::new_v5(&NAMESPACE, name.as_bytes()).as_bytes()
+            let mut cid = *uuid::Uuid::new_v5(&NAMESPACE, name.as_bytes()).as_bytes();
+            cid[6] = STAND_IN << 4 | cid[6] & 0x0f;
+            cid
         })
     }
 }
@@ -109,7 +115,7 @@ impl<'a> Head<'a> {
 
 /// Whether a uuid has the form of those that stand in where there is no `cid`.
 pub(crate) fn may_stand_in(cid: &EventId) -> bool {
-    cid[6] >> 4 == 5
+    cid[6] >> 4 == STAND_IN
 }
 
 /// The identity of the record of a call: uuid v5 of its `cid`, the same wherever and whenever it is computed.

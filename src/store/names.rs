@@ -199,15 +199,13 @@ impl Entry {
         Ok(is_renamed)
     }
 
-    /// What the call's record is made of: its events without the names under which they came, and without what was
+    /// What the record of a call of several names is made of: its events without the names under which they came, and without what was
     /// issued under others.
     pub(super) fn told(&self) -> Result<impl Iterator<Item = Event<'_>>, Corrupt> {
         let events = self.set.iter()?.flatten();
         let events = events.filter(|event| !self.is_of_other_record(event));
         Ok(events.map(|mut event| {
-            if self.names.is_some() {
-                Head::untag(&mut event);
-            }
+            Head::untag(&mut event);
             event
         }))
     }

@@ -196,15 +196,18 @@ impl Store {
     fn render(&self, entry: &Entry) -> Option<Pending> {
         let call = entry.call()?;
         let mut issue = (String::new(), 0);
-        for event in entry.told().ok()? {
-            let revision = event.int(Field::Revision);
-            if event.kind == Kind::Record && revision == Some(i64::from(entry.life.revision)) {
+        let newest = i64::from(entry.life.revision);
+        let visited = entry.set.visit(|event| {
+            let is_newest =
+                event.kind == Kind::Record && event.int(Field::Revision) == Some(newest);
+            if is_newest && !entry.is_of_other_record(event) {
                 issue = (
                     event.str(Field::Node).unwrap_or_default().to_owned(),
                     event.int(Field::Epoch).unwrap_or(0),
                 );
             }
-        }
+        });
+        visited.ok()?;
         let context = self.context(&issue.0, issue.1, entry.life.revision);
         let mut out = JsonOut::default();
         record::write(&call, &context, &mut out);
@@ -250,7 +253,10 @@ impl Entry {
 
     /// Everything that is known of the call.
     pub(super) fn call(&self) -> Option<Call<'_>> {
-        Some(Call::fold(self.head(), self.told().ok()?))
+        match &self.names {
+            None => Call::fold_set(self.head(), &self.set).ok(),
+            Some(_) => Some(Call::fold(self.head(), self.told().ok()?)),
+        }
     }
 }
 
