@@ -13,7 +13,7 @@
 -module(era_callstore_group).
 -behaviour(gen_statem).
 
--export([start_link/2, handover/1, stand_down/1]).
+-export([start_link/2, settled/1, handover/1, stand_down/1]).
 -export([callback_mode/0, init/1, waiting/3, loading/3, passive/3, active/3, terminate/3]).
 
 -include_lib("kernel/include/logger.hrl").
@@ -48,6 +48,10 @@ handover(Group) -> gen_statem:call(name(Group), handover, 30000).
 %% @doc The node is about to stop: what waits is finished, then nothing more is taken.
 -spec stand_down(Group :: pos_integer()) -> ok.
 stand_down(Group) -> gen_statem:call(name(Group), stand_down, 30000).
+
+%% @doc Returns when the group has finished what it is at: a term that has begun has all of its processes.
+-spec settled(Group :: pos_integer()) -> ok.
+settled(Group) -> gen_statem:call(name(Group), settled, 30000).
 
 %% --- the process
 
@@ -114,6 +118,8 @@ passive(state_timeout, decide, Data) ->
     decided(era_callstore_peers:decide(mine(passive, Data), Data#data.peers, passive), Data);
 passive({call, From}, stand_down, Data) ->
     {keep_state, said(passive, Data#data{yielded = true, leaving = true}), [{reply, From, ok}]};
+passive({call, From}, settled, Data) ->
+    refuse(From, settled, Data);
 passive({call, From}, handover, _Data) ->
     {keep_state_and_data, [{reply, From, {error, not_active}}]};
 passive(info, Message, Data) ->
@@ -122,6 +128,8 @@ passive(info, Message, Data) ->
 -spec active(gen_statem:event_type() | enter, term(), #data{}) -> gen_statem:event_handler_result(state()).
 active(enter, _Old, _Data) ->
     keep_state_and_data;
+active({call, From}, settled, Data) ->
+    refuse(From, settled, Data);
 active({call, From}, handover, #data{peers = Peers} = Data) ->
     Able = mine(active, Data#data{yielded = true}),
     case era_callstore_peers:decide(Able, Peers, passive) of
@@ -262,6 +270,7 @@ forget_mnesia(#data{mnesia = Monitor} = Data) ->
     erlang:demonitor(Monitor, [flush]),
     Data#data{mnesia = undefined}.
 
+refuse(From, settled, _Data) -> {keep_state_and_data, [{reply, From, ok}]};
 refuse(From, handover, _Data) -> {keep_state_and_data, [{reply, From, {error, not_active}}]};
 refuse(From, stand_down, Data) -> {keep_state, Data#data{leaving = true}, [{reply, From, ok}]}.
 

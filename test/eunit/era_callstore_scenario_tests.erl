@@ -79,6 +79,7 @@ start(Base, Dir, Settings) ->
     }),
     ok = era_callstore_router:await_active(?GROUP, ?WAIT_MS),
     ok = era_callstore_test_app:until(fun() -> maps:get(state, group_status()) =:= active end),
+    ok = era_callstore_group:settled(?GROUP),
     settled().
 
 %% Everything due now is done and every record is with the sink.

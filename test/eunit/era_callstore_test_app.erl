@@ -45,7 +45,8 @@ await_active() ->
     until(fun() ->
         #{groups := #{1 := #{state := State}}} = era_callstore:status(),
         State =:= active
-    end).
+    end),
+    era_callstore_group:settled(1).
 
 %% Waits for a condition; no longer than a test may take.
 -spec until(fun(() -> boolean())) -> ok.
