@@ -50,8 +50,6 @@ start_link(Options) ->
 %% @doc Issues what is due and waits until every sink of the group, active on this node, has accepted all of it.
 -spec drain(Group :: pos_integer(), timeout()) -> ok | {error, no_active | gone}.
 drain(Group, TimeoutMs) ->
-    %% A writer may answer before the outboxes of its term have begun.
-    ok = era_callstore_group:settled(Group),
     case era_callstore_writer:settle(Group) of
         ok ->
             Outboxes = pg:get_local_members(era_callstore, {outbox, Group}),
