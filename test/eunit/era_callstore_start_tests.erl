@@ -199,20 +199,16 @@ started_without_dir() ->
 
 %% Mnesia's schema file of a node that this is not: made by a node of that name.
 make_schema_of(Node, Data) ->
-    [Name, Host] = string:split(atom_to_list(Node), "@"),
-    Erl = os:find_executable("erl"),
-    Script = io_lib:format(
-        "application:set_env(mnesia, dir, \"~ts\"), {ok, _} = net_kernel:start(['~ts@~ts', longnames]), "
-        "ok = mnesia:create_schema([node()]), halt(0).",
-        [Data, Name, Host]
-    ),
+    Script = io_lib:format("application:set_env(mnesia, dir, \"~ts\"), ok = mnesia:create_schema([node()]), halt(0).", [Data]),
     ok = filelib:ensure_dir(filename:join(Data, "x")),
-    Port = open_port({spawn_executable, Erl}, [{args, ["-noshell", "-eval", lists:flatten(Script)]}, exit_status, stderr_to_stdout]),
-    wait_exit(Port).
+    %% A name on the command line starts epmd where none runs; net_kernel:start/1 does not.
+    Arguments = ["-noshell", "-name", atom_to_list(Node), "-eval", lists:flatten(Script)],
+    Port = open_port({spawn_executable, os:find_executable("erl")}, [{args, Arguments}, exit_status, stderr_to_stdout]),
+    wait_exit(Port, []).
 
-wait_exit(Port) ->
+wait_exit(Port, Output) ->
     receive
         {Port, {exit_status, 0}} -> ok;
-        {Port, {exit_status, Status}} -> {error, Status};
-        {Port, {data, _}} -> wait_exit(Port)
+        {Port, {exit_status, Status}} -> {error, {Status, lists:flatten(lists:reverse(Output))}};
+        {Port, {data, Data}} -> wait_exit(Port, [Data | Output])
     end.
