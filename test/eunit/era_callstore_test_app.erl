@@ -8,6 +8,8 @@
 
 -define(BASE, 1795378165000).
 -define(AWAIT_MS, 20000).
+-define(LOG_HANDLER, era_callstore_test_log).
+-define(LOG_FILE, "_build/test/logs/eunit.log").
 
 %% A folder and the application running in it with these settings.
 -spec start(#{atom() => term()}) -> file:filename().
@@ -19,10 +21,24 @@ start(Settings) ->
 
 -spec start_in(file:filename(), #{atom() => term()}) -> {ok, [atom()]} | {error, term()}.
 start_in(Dir, Settings) ->
+    ok = log_to_file(),
     forget_settings(),
     All = maps:merge(#{data_dir => filename:join(Dir, "data")}, Settings),
     maps:foreach(fun(Key, Value) -> application:set_env(era_callstore, Key, Value) end, All),
     application:ensure_all_started(era_callstore).
+
+%% What the application logs under test goes to a file: on the screen it would bury what failed.
+log_to_file() ->
+    case logger:get_handler_config(?LOG_HANDLER) of
+        {ok, _} ->
+            ok;
+        {error, _} ->
+            ok = filelib:ensure_dir(?LOG_FILE),
+            {ok, #{filters := Filters, filter_default := Default}} = logger:get_handler_config(default),
+            Config = #{config => #{file => ?LOG_FILE}, filters => Filters, filter_default => Default},
+            ok = logger:add_handler(?LOG_HANDLER, logger_std_h, Config),
+            logger:set_handler_config(default, level, none)
+    end.
 
 %% Stops and starts again with the same settings.
 -spec restart(file:filename()) -> ok.
