@@ -12,12 +12,14 @@
     encode/3, encode_dirty/3, encode_json/3, encode_json_dirty/3,
     new/1, apply/4, apply_dirty/4, drop_rows/2,
     tick/2, issue/5, pending/3, accepted/3, trim/3,
+    take_over/2, stand_down/1, evidence/3, owners/3, verdict/2, mixed/4, rescued/3,
     call/3, calls/5, count/2, counts/2, explain/3, digest/1, info/1,
     json_decode/1, json_encode/1, version/0
 ]).
 
 -export_type([
-    router/0, store/0, chunk/0, row_key/0, problem/0, key/0, settings/0, encoded/0, applied/0, pending/0
+    router/0, store/0, chunk/0, row_key/0, problem/0, key/0, settings/0, encoded/0, applied/0, pending/0,
+    evidence/0, tick/0
 ]).
 
 -on_load(load/0).
@@ -27,6 +29,7 @@
     encode/3, encode_dirty/3, encode_json/3, encode_json_dirty/3,
     new/1, apply/4, apply_dirty/4, drop_rows/2,
     tick/2, issue/5, pending/3, accepted/3, trim/3,
+    take_over/2, stand_down/1, evidence/3, owners/3, verdict/2, mixed/4, rescued/3,
     call/3, calls/5, count/2, counts/2, explain/3, digest/1, info/1,
     json_decode/1, json_encode/1, version/0
 ]).
@@ -65,6 +68,27 @@
     EndTs :: integer(),
     RecordJson :: binary(),
     ProjectionJson :: binary() | none
+}.
+
+%% Owners as era_callstore_owner packs them; a DialogId of a call that has no dialog yet is its cid. Reason: that of the
+%% monitor, as text (`noconnection', `noproc', `normal', `killed', …).
+-type evidence() ::
+    {owner_down, Owner :: binary(), Reason :: binary()}
+    | {owner_up, Owner :: binary()}
+    | {node_down | node_up, Node :: binary()}
+    | {probe, DialogId :: binary(), alive | gone | unknown}
+    | {inventory, Owner :: binary(), [DialogId :: binary()] | failed}
+    | {rtp, dialogid | mgctxid, Id :: binary(), LastMs :: integer(), Active :: boolean()}
+    | {alive | gone, DialogId :: binary()}.
+%% `owners': those named of a call for the first time since the last tick. An alarm is told once at its beginning.
+-type tick() :: #{
+    chunk := chunk() | none,
+    next := NextMs :: integer() | infinity,
+    probe := [{DialogId :: binary(), Owner :: binary() | none}],
+    mix := [{Cid :: binary(), Attempt :: pos_integer(), JobJson :: binary()}],
+    rescue := [{Cid :: binary(), DialogId :: binary(), Owner :: binary() | none, UntilMs :: integer()}],
+    owners := [Owner :: binary()],
+    alarms := [{mass_death, NodeOrOwner :: binary(), Held :: pos_integer()}]
 }.
 
 %% @doc Checks all role instances of a site, a JSON array, against DOMAIN.md §4 and fills the defaults in.
@@ -119,10 +143,41 @@ apply_dirty(_Store, _RowKey, _Chunks, _NowMs) -> erlang:nif_error(not_loaded).
 -spec drop_rows(store(), [row_key()]) -> ok.
 drop_rows(_Store, _RowKeys) -> erlang:nif_error(not_loaded).
 
-%% @doc The decisions due now, as events for the log, and when to ask again. Asked on the active only.
--spec tick(store(), NowMs :: integer()) ->
-    #{chunk := chunk() | none, next := NextMs :: integer() | infinity}.
+%% @doc The decisions due now, as events for the log, what is to be done, and when to ask again. Asked on the active only.
+-spec tick(store(), NowMs :: integer()) -> tick().
 tick(_Store, _NowMs) -> erlang:nif_error(not_loaded).
+
+%% @doc This instance is the active one from now on: nothing has been seen yet, reports about RTP are awaited. Comes
+%% before the first evidence/3 and tick/2 of a term.
+-spec take_over(store(), NowMs :: integer()) -> ok.
+take_over(_Store, _NowMs) -> erlang:nif_error(not_loaded).
+
+%% @doc This instance is passive from now on: what was seen is forgotten.
+-spec stand_down(store()) -> ok.
+stand_down(_Store) -> erlang:nif_error(not_loaded).
+
+%% @doc Notes what was seen; the next tick/2, which is due at once, weighs it. Told on the active only.
+-spec evidence(store(), [evidence()], NowMs :: integer()) -> ok.
+evidence(_Store, _Evidence, _NowMs) -> erlang:nif_error(not_loaded).
+
+%% @doc About Limit owners of calls that are not over, with the numbers of their calls. An owner may be on several pages:
+%% its numbers add up.
+-spec owners(store(), Cursor :: start | binary(), Limit :: pos_integer()) ->
+    {[{Owner :: binary(), Count :: pos_integer()}], Cursor :: binary() | done}.
+owners(_Store, _Cursor, _Limit) -> erlang:nif_error(not_loaded).
+
+%% @doc How a call stands by what was seen of it, the row of the table in one word, and the evidence, a JSON list.
+-spec verdict(store(), Cid :: binary()) ->
+    {alive | suspect | dead, Reason :: binary(), EvidenceJson :: binary()} | not_found.
+verdict(_Store, _Cid) -> erlang:nif_error(not_loaded).
+
+%% @doc What became of an attempt to have a recording mixed, for the log: `asked' before the mixer is.
+-spec mixed(Cid :: binary(), asked | accepted | failed, Attempt :: pos_integer(), NowMs :: integer()) -> chunk().
+mixed(_Cid, _State, _Attempt, _NowMs) -> erlang:nif_error(not_loaded).
+
+%% @doc The fact, for the log, that a conversation was restored under another owner.
+-spec rescued(Cid :: binary(), NewOwner :: binary(), NowMs :: integer()) -> chunk().
+rescued(_Cid, _NewOwner, _NowMs) -> erlang:nif_error(not_loaded).
 
 %% @doc `record' events for at most Max closed calls of which a revision is due. Asked on the active only.
 -spec issue(store(), NowMs :: integer(), Epoch :: pos_integer(), Node :: binary(), Max :: pos_integer()) ->

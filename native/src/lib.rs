@@ -12,6 +12,7 @@ mod query;
 mod roles;
 mod store;
 mod terms;
+mod watch;
 
 use rustler::{Env, Term};
 
@@ -24,6 +25,8 @@ mod atoms {
         site, master_domain, group, sinks, cdr_enabled, sorm3_enabled, watch, event_aliases,
         owner, producer, cid, dialogid, callid, connectionid,
         domain, subtree, user, number, state, binding, since_ms,
+        probe, mix, rescue, owners, alarms, alive, gone, unknown, suspect, dead, mass_death,
+        owner_down, owner_up, node_down, node_up, inventory, failed, rtp, mgctxid, asked, accepted,
         undefined, empty, null, nil,
     }
 }

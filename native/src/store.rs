@@ -128,21 +128,6 @@ fn drop_rows<'a>(handle: ResourceArc<Handle>, rows: Vec<Binary<'a>>) -> NifResul
     Ok(atoms::ok())
 }
 
-/// Lets time pass.
-#[rustler::nif(schedule = "DirtyCpu")]
-fn tick<'a>(env: Env<'a>, handle: ResourceArc<Handle>, now_ms: i64) -> NifResult<Term<'a>> {
-    let mut store = handle.write()?;
-    store.settle().map_err(|_| poisoned())?;
-    let tick = store.tick(now_ms);
-    drop(store);
-    let next = match tick.next_ms {
-        Some(next) => next.encode(env),
-        None => atoms::infinity().encode(env),
-    };
-    let keys = [atoms::chunk().encode(env), atoms::next().encode(env)];
-    Ok(terms::map(env, &keys, &[first(env, &tick.chunks), next]))
-}
-
 /// The first chunk: what is not in it is told again.
 pub fn first<'a>(env: Env<'a>, chunks: &[Vec<u8>]) -> Term<'a> {
     match chunks.first() {

@@ -55,6 +55,10 @@ marks! {
     REOPENED = 16;
     /// The dialog was declared dead by callstore.
     SYNTHETIC = 17;
+    /// An attempt to have the recording mixed failed.
+    MIX_FAILED = 18;
+    /// The mixer took the recording of a dead dialog.
+    MIX_ACCEPTED = 19;
 }
 
 impl Marks {
@@ -112,7 +116,7 @@ impl Life {
         if event.kind == Kind::Record {
             self.note_issue(event);
         }
-        if !is_fact(event.kind) {
+        if !is_fact(event.kind) || event.kind == Kind::Mix && !self.note_mix(event) {
             return;
         }
         self.facts += 1;
@@ -130,17 +134,24 @@ impl Life {
         }
         match event.kind {
             Kind::Invite => marks.set(Marks::INVITE),
-            Kind::Route | Kind::RouteFeature | Kind::RouteReferred => marks.set(Marks::ROUTED),
+            Kind::Route | Kind::RouteFeature | Kind::RouteReferred => {
+                marks.set(Marks::ROUTED);
+                self.revive();
+            }
             Kind::RouteFin => {
                 marks.set(Marks::ROUTED.with(Marks::ROUTE_FIN));
                 self.end_at(event.ts);
             }
-            Kind::DlgInit => marks.set(Marks::DIALOG),
+            Kind::DlgInit => {
+                marks.set(Marks::DIALOG);
+                self.revive();
+            }
             Kind::DlgCall | Kind::ForkStart => {
                 marks.set(Marks::DIALOG.with(Marks::RINGING));
                 if self.ringing_ts == 0 {
                     self.ringing_ts = event.ts;
                 }
+                self.revive();
             }
             // A 200 that crosses the CANCEL before it does not answer the call.
             Kind::DlgStart if marks.any(Marks::CANCEL) => {}
@@ -164,6 +175,7 @@ impl Life {
                 self.revive();
             }
             Kind::Refer | Kind::ReferAborted | Kind::MediaMigrate | Kind::Rescued => self.revive(),
+            Kind::DlgPickup | Kind::ForkAnswer => self.revive(),
             Kind::RecInfo if event.flag(Field::Isrec) == Some(true) => marks.set(Marks::RECORDING),
             // A CANCEL that crosses the 200 before it comes too late.
             Kind::CallCancel if marks.any(Marks::ANSWERED) => {}
@@ -209,21 +221,43 @@ impl Life {
         }
     }
 
-    /// A conversation that goes on was not dead.
+    /// A call that goes on was not dead, and not closed for its age.
     fn revive(&mut self) {
         if self.marks.any(Marks::DEAD) && !self.has_ended() {
             self.marks.clear(Marks::DEAD.with(Marks::SYNTHETIC));
             self.marks.set(Marks::REOPENED);
             self.dead_ts = 0;
         }
+        if self.marks.any(Marks::DEADLINE) && !self.knows_end() {
+            self.marks.clear(Marks::DEADLINE);
+            self.marks.set(Marks::REOPENED);
+        }
     }
 
+    /// A verdict that something is dead holds also where it is not the first, and where there is no dialog.
     fn judge(&mut self, event: &Event<'_>) {
         match event.str(Field::State) {
-            Some("dead") => self.marks.set(Marks::SYNTHETIC),
+            Some("dead") => {
+                self.marks.set(Marks::SYNTHETIC.with(Marks::DEAD));
+                if self.dead_ts == 0 {
+                    self.dead_ts = event.int(Field::Lastproof).unwrap_or(event.ts);
+                }
+            }
             Some("alive") => self.revive(),
             _ => {}
         }
+    }
+
+    /// Whether this word about the mix is a fact of the call: that it failed, the first time. What was asked and accepted
+    /// changes nothing in the record.
+    fn note_mix(&mut self, event: &Event<'_>) -> bool {
+        let known = self.marks;
+        match event.str(Field::State) {
+            Some("failed" | "refused") => self.marks.set(Marks::MIX_FAILED),
+            Some("accepted") => self.marks.set(Marks::MIX_ACCEPTED),
+            _ => {}
+        }
+        self.marks.any(Marks::MIX_FAILED) && !known.any(Marks::MIX_FAILED)
     }
 
     fn note_issue(&mut self, event: &Event<'_>) {

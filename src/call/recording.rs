@@ -1,7 +1,7 @@
 //! The recording of a call: which domains want it, and how far it has come.
 //!
-//! The state only follows from the set of events: moved is more than mixed, mixed more than asked. A mix that was
-//! refused and asked for again is asked for; the links prove it whatever was said before.
+//! The state only follows from the set of events: moved is more than mixed, mixed more than asked. A mix that failed
+//! once has failed until the links prove the contrary, however often it is asked for again.
 
 use super::text::Text;
 use crate::event::{Event, Field, Kind};
@@ -18,7 +18,7 @@ pub enum RecordingState {
     Mixed,
     /// Moved to the stores of its domains.
     Moved,
-    /// The mix was refused for good.
+    /// The mix was refused.
     Failed,
 }
 
@@ -56,7 +56,7 @@ pub struct Recording<'a> {
     recorded: bool,
     mixed: bool,
     moved: bool,
-    mix: Option<RecordingState>,
+    failed: bool,
 }
 
 impl<'a> Recording<'a> {
@@ -72,11 +72,8 @@ impl<'a> Recording<'a> {
                 self.wish_of_legs(event);
                 self.note_place(event);
             }
-            Kind::Mix => {
-                self.mix = Some(match event.str(Field::State) {
-                    Some("failed" | "refused") => RecordingState::Failed,
-                    _ => RecordingState::Asked,
-                });
+            Kind::Mix if matches!(event.str(Field::State), Some("failed" | "refused")) => {
+                self.failed = true;
             }
             _ => {}
         }
@@ -130,10 +127,9 @@ impl<'a> Recording<'a> {
         match () {
             () if self.moved => RecordingState::Moved,
             () if self.mixed => RecordingState::Mixed,
-            () => self.mix.unwrap_or(match wanted {
-                true => RecordingState::Asked,
-                false => RecordingState::None,
-            }),
+            () if self.failed => RecordingState::Failed,
+            () if wanted => RecordingState::Asked,
+            () => RecordingState::None,
         }
     }
 }
@@ -186,13 +182,14 @@ mod tests {
     }
 
     #[test]
-    fn a_refused_mix_has_failed_until_it_is_asked_for_again_or_done() {
+    fn a_mix_that_failed_has_failed_until_it_is_done() {
         let mix = |after, state| ev(after, Kind::Mix).with(Field::State, state);
         let wanted = || rec_info("alfa.test", true);
         assert_eq!(state([wanted(), mix(1, "failed")]), "failed");
+        assert_eq!(state([wanted(), mix(1, "asked")]), "asked");
         assert_eq!(
             state([wanted(), mix(1, "failed"), mix(2, "asked")]),
-            "asked"
+            "failed"
         );
         assert_eq!(state([wanted(), mix(1, "failed"), links()]), "mixed");
     }

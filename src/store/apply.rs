@@ -192,6 +192,9 @@ impl Store {
             entry.since_ms = self.now_ms;
         }
         entry.facts = entry.life.facts;
+        if std::mem::take(&mut entry.owner_named) && self.watching.active {
+            self.watching.named.push(slot);
+        }
         self.queue_record(entry, slot);
         self.note_deadline(entry, slot);
     }
@@ -246,6 +249,7 @@ impl Store {
         self.domains
             .leave(&entry.domains, slot, entry.state, merged);
         self.overdue.remove(&slot);
+        self.watching.leave(slot, None);
         self.stale.retain(|&stale| stale != slot);
         self.entry_bytes -= entry.bytes();
         if merged {

@@ -6,11 +6,14 @@
 use super::Store;
 use super::entry::Entry;
 use super::keys::Slot;
+use super::looks::{Look, Probe, Rescue};
+use super::mixing::MixJob;
 use super::outbox::said;
 use crate::call::Marks;
 use crate::event::chunk::MAX_EVENTS;
 use crate::event::{EventSet, Field, Kind, Value, encode};
 use crate::watch::Limits;
+use crate::watch::brakes::MassDeath;
 
 /// What a moment brought.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -19,6 +22,16 @@ pub struct Tick {
     pub chunks: Vec<Vec<u8>>,
     /// When to ask next, ms; `None` when nothing waits.
     pub next_ms: Option<i64>,
+    /// Dialogs whose owners are to be asked whether they live.
+    pub probe: Vec<Probe>,
+    /// Recordings of dead dialogs that the mixer is to be given.
+    pub mix: Vec<MixJob>,
+    /// Conversations that may be restored before they are declared dead.
+    pub rescue: Vec<Rescue>,
+    /// Owners that were named of a call for the first time: to be monitored.
+    pub owners: Vec<String>,
+    /// Mass deaths that began.
+    pub alarms: Vec<MassDeath>,
 }
 
 impl Entry {
@@ -39,7 +52,8 @@ impl Entry {
 }
 
 impl Store {
-    fn deadline(&self, entry: &Entry) -> i64 {
+    /// When a call is to be forgotten, or closed because nothing more was said of it.
+    fn last_deadline(&self, entry: &Entry) -> i64 {
         let sinks = self
             .settings
             .wants_records()
@@ -49,7 +63,13 @@ impl Store {
 
     /// Notes when a call is to be looked at, unless it is looked at earlier anyway.
     pub(super) fn note_deadline(&mut self, entry: &mut Entry, slot: Slot) {
-        let at = self.deadline(entry);
+        let at = self
+            .last_deadline(entry)
+            .min(self.watch_deadline(entry, slot));
+        self.note_at(entry, slot, at);
+    }
+
+    fn note_at(&mut self, entry: &mut Entry, slot: Slot, at: i64) {
         if at < entry.deadline_ms {
             entry.deadline_ms = at;
             self.calendar.note(at, slot);
@@ -73,11 +93,14 @@ impl Store {
         if entry.deadline_ms > self.now_ms {
             return;
         }
-        let at = self.deadline(entry);
-        let complete = entry.is_complete();
-        if at <= self.now_ms && complete {
+        let forget_at = self.last_deadline(entry);
+        if entry.is_complete() && forget_at <= self.now_ms {
             return self.forget(slot);
         }
+        let at = match self.watches(entry) {
+            true => self.now_ms,
+            false => forget_at.min(self.watch_deadline(entry, slot)),
+        };
         if at <= self.now_ms {
             self.overdue.insert(slot);
         }
@@ -101,41 +124,67 @@ impl Store {
         }
     }
 
-    /// Lets time pass: what is to be decided now, and when to ask again.
+    /// Lets time pass: what is to be decided now, what is to be done, and when to ask again. What was decided is decided
+    /// again until it comes back through the log.
     pub fn tick(&mut self, now_ms: i64) -> Tick {
-        self.now_ms = self.now_ms.max(now_ms);
+        self.be_active(now_ms);
         self.expire();
-        let now_ms = self.now_ms;
-        let (mut decided, mut settled) = (Vec::new(), Vec::new());
-        for &slot in &self.overdue {
-            match self.entry(slot) {
-                Some(entry) if self.deadline(entry) <= now_ms => {
-                    decided.push(closed_by_deadline(entry, now_ms));
+        let mut tick = Tick::default();
+        let mut decided: Vec<Box<EventSet>> = Vec::new();
+        let mut events = 0;
+        let slots: Vec<Slot> = self.overdue.iter().take(MAX_EVENTS).copied().collect();
+        for slot in slots {
+            match self.look(slot, &mut tick) {
+                Look::Decided(set) => {
+                    events += set.len();
+                    decided.push(set);
                 }
-                _ => settled.push(slot),
+                Look::At(at) => self.put_off(slot, at),
             }
-            if decided.len() >= MAX_EVENTS {
+            if events + 1 >= MAX_EVENTS {
                 break;
             }
         }
-        for slot in settled {
-            self.overdue.remove(&slot);
-            self.note_again(slot);
-        }
-        let chunks = encode::in_chunks(&decided)
-            .into_iter()
-            .map(|(chunk, _)| chunk)
-            .collect();
-        let next_ms = if self.overdue.len() > decided.len() {
-            Some(now_ms)
+        tick.alarms = self.watching.brakes.alarms(self.now_ms);
+        self.name_owners(&mut tick);
+        tick.chunks = chunks(decided.iter().map(Box::as_ref));
+        tick.next_ms = if self.overdue.len() > decided.len() || !self.watching.named.is_empty() {
+            Some(self.now_ms)
         } else {
             self.calendar.next_ms()
         };
-        Tick { chunks, next_ms }
+        tick
     }
 
-    /// A call that was overdue and is not any more may wait for something else.
-    fn note_again(&mut self, slot: Slot) {
+    /// What is to be done about a call whose time has come.
+    fn look(&mut self, slot: Slot, tick: &mut Tick) -> Look {
+        let now_ms = self.now_ms;
+        match self.entry(slot) {
+            Some(entry) if entry.awaits_stop => match self.last_deadline(entry) {
+                at if at <= now_ms => Look::Decided(Box::new(closed_by_deadline(entry, now_ms))),
+                at => Look::At(at),
+            },
+            Some(entry) if entry.state.is_over() => self.look_back(slot, tick),
+            Some(_) => self.look_after(slot, tick),
+            None => Look::At(i64::MAX),
+        }
+    }
+
+    /// A call that was overdue is looked at again later.
+    fn put_off(&mut self, slot: Slot, at: i64) {
+        self.overdue.remove(&slot);
+        let Some(mut entry) = self.calls.get_mut(slot as usize).and_then(Option::take) else {
+            return;
+        };
+        let at = at.min(self.last_deadline(&entry));
+        self.note_at(&mut entry, slot, at);
+        if let Some(place) = self.calls.get_mut(slot as usize) {
+            *place = Some(entry);
+        }
+    }
+
+    /// Notes when a call is to be looked at, for what it may wait for now.
+    pub(super) fn note_again(&mut self, slot: Slot) {
         let Some(mut entry) = self.calls.get_mut(slot as usize).and_then(Option::take) else {
             return;
         };
@@ -160,4 +209,10 @@ fn closed_by_deadline(entry: &Entry, now_ms: i64) -> EventSet {
         &name,
         &fields,
     )
+}
+
+/// What was said of calls, as chunks for the log.
+pub(super) fn chunks<'s>(said: impl IntoIterator<Item = &'s EventSet>) -> Vec<Vec<u8>> {
+    let chunks = encode::in_chunks(said).into_iter();
+    chunks.map(|(chunk, _)| chunk).collect()
 }

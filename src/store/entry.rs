@@ -42,6 +42,8 @@ pub struct Entry {
     pub names: Option<Box<Names>>,
     /// `life.awaits_stop()` as it was noted.
     pub awaits_stop: bool,
+    /// An owner was named that had not been named before.
+    pub owner_named: bool,
     /// Waits in the queue of records to be issued.
     pub queued: bool,
     /// The newest revision that was put into the queues of the sinks.
@@ -67,6 +69,7 @@ impl Entry {
             deadline_ms: i64::MAX,
             names: None,
             awaits_stop: false,
+            owner_named: false,
             queued: false,
             queued_revision: 0,
             overtaken: Vec::new(),

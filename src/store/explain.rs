@@ -1,8 +1,9 @@
 //! Why a call is as it is: its events in order, what each changed, and where its record is.
 
 use super::Store;
+use super::deaths::dlg_dead_id;
 use crate::call::Life;
-use crate::event::{Class, EventId, Field};
+use crate::event::{Class, Event, EventId, Field, Kind};
 
 impl Store {
     /// One line an event: when, what, who said it, which state it led to; then where the record is.
@@ -24,6 +25,7 @@ impl Store {
             };
             let by = match (event.kind.class(), event.str(Field::Producer)) {
                 (Class::CallStore, _) => "callstore".to_owned(),
+                _ if is_own_death(event) => "callstore".to_owned(),
                 (Class::CallEvents, Some(producer)) => producer.to_owned(),
                 (Class::CallEvents, None) => "platform".to_owned(),
             };
@@ -41,6 +43,10 @@ impl Store {
             entry.life.facts
         ));
         lines.push(self.where_is_the_record(entry));
+        if let Some((judged, evidence)) = self.verdict(cid) {
+            let (verdict, reason) = (judged.verdict.name(), judged.reason);
+            lines.push(format!("watch: {verdict}, {reason} {evidence}"));
+        }
         Some(lines)
     }
 
@@ -72,8 +78,14 @@ impl Store {
     }
 }
 
+/// Whether callstore completed the events of the dialog with this one.
+fn is_own_death(event: &Event<'_>) -> bool {
+    let dialog = event.str(Field::Dialogid).unwrap_or_default();
+    event.kind == Kind::DlgDead && event.id == dlg_dead_id(dialog)
+}
+
 /// What of an event's fields says why.
-const EXPLAINED: [Field; 10] = [
+const EXPLAINED: [Field; 12] = [
     Field::Stopreason,
     Field::Stopside,
     Field::Sipcode,
@@ -84,6 +96,8 @@ const EXPLAINED: [Field; 10] = [
     Field::Sink,
     Field::Cid,
     Field::Lastproof,
+    Field::Attempt,
+    Field::Newowner,
 ];
 
 /// A moment as people read it: UTC, ms.

@@ -93,7 +93,7 @@ impl Entry {
                     self.file(Lookup::Media(text).key(), keys, slot);
                 }
                 (Field::Owner | Field::Newowner, Value::Str(text)) => {
-                    self.file(Lookup::Owner(text).key(), keys, slot);
+                    self.owner_named |= self.file(Lookup::Owner(text).key(), keys, slot);
                 }
                 (_, Value::Str(text)) if PARTIES.contains(&field) => {
                     if let Some(party) = subscriber(text) {

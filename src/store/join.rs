@@ -104,6 +104,7 @@ impl Store {
         } else {
             (other, one)
         };
+        self.watching.leave(absorbed, Some(kept));
         let Some(source) = self.remove(absorbed, true) else {
             return Ok(kept);
         };

@@ -6,6 +6,7 @@
 
 mod apply;
 mod calendar;
+mod deaths;
 mod decide;
 mod domains;
 mod entry;
@@ -13,6 +14,8 @@ mod explain;
 mod filing;
 mod join;
 mod keys;
+mod looks;
+mod mixing;
 mod names;
 mod outbox;
 mod pending;
@@ -21,6 +24,7 @@ mod rows;
 mod states;
 mod tombs;
 mod trim;
+mod watching;
 
 use crate::event::EventId;
 use crate::watch::Limits;
@@ -29,10 +33,13 @@ pub use apply::Applied;
 pub use decide::Tick;
 pub use domains::Counts;
 pub use keys::Lookup;
+pub use looks::{Probe, Rescue, rescued};
+pub use mixing::{MixJob, MixState, mixed};
 pub use outbox::{Depth, accepted};
 pub use pending::Pending;
 pub use query::{Cursor, Filter, Page};
 pub use trim::Trim;
+pub use watching::Owners;
 
 use entry::Entry;
 use keys::Slot;
@@ -88,6 +95,7 @@ pub struct Store {
     outbox: outbox::Outbox,
     rows: rows::Rows,
     tombs: tombs::Tombs,
+    watching: watching::Watching,
     totals: Totals,
     entry_bytes: usize,
     now_ms: i64,
@@ -136,6 +144,7 @@ impl Store {
             + self.outbox.heap_bytes()
             + self.rows.heap_bytes()
             + self.tombs.heap_bytes()
+            + self.watching.heap_bytes()
     }
 
     /// Rows and bytes of the log.

@@ -231,7 +231,7 @@ fn listed_before(entry: &Entry, lists: &[List], number: usize) -> bool {
 
 impl Entry {
     /// Whether the call is called so in truth, not only by its hash.
-    fn is_called(&self, lookup: Lookup<'_>) -> bool {
+    pub(super) fn is_called(&self, lookup: Lookup<'_>) -> bool {
         match lookup {
             Lookup::Cid(cid) => self.answers_to(cid),
             Lookup::Dialog(dialog) => self.has(&[Field::Dialogid], dialog),

@@ -8,3 +8,4 @@ mod player;
 mod properties;
 mod scenarios;
 mod truth;
+mod watch;

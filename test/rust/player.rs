@@ -7,10 +7,13 @@
 use std::collections::{BTreeMap, HashMap};
 
 use callstore::event::EventId;
+use callstore::event::chunk::Chunk;
 use callstore::event::encode::Encoder;
 use callstore::event::input::{Common, Reject};
+use callstore::event::{EventSet, Kind};
 use callstore::record::JsonOut;
-use callstore::store::{Lookup, Settings, Store, accepted};
+use callstore::store::{Lookup, MixState, Probe, Settings, Store, accepted, mixed};
+use callstore::watch::{Answer as Probed, Evidence};
 use serde_json::Value;
 
 /// The name of the node and the term of activity under which records are issued.
@@ -44,6 +47,20 @@ pub struct Player {
     /// The rows of the log, in order.
     pub log: Vec<Vec<u8>>,
     next_ms: Option<i64>,
+    /// What probes answer, by dialog; `Unknown` for all others.
+    pub probes: HashMap<String, Probed>,
+    /// Who was asked, in order.
+    pub probed: Vec<Probe>,
+    /// How many `dlg_dead` a subscriber saw, by call: of a dialog it is told one.
+    pub dead: BTreeMap<EventId, usize>,
+    /// How many `dlg_dead` callstore said, by call.
+    pub declared: BTreeMap<EventId, usize>,
+    /// The jobs that the mixer took, JSON, by call.
+    pub mixes: BTreeMap<EventId, Vec<String>>,
+    /// Whether the mixer takes jobs.
+    pub mixer_takes: bool,
+    /// The alarms by name.
+    pub alarms: BTreeMap<&'static str, usize>,
     /// By sink and call, every revision in the order of delivery.
     pub delivered: Vec<BTreeMap<EventId, Vec<Delivered>>>,
 }
@@ -70,6 +87,13 @@ impl Player {
             aliases: HashMap::new(),
             log: Vec::new(),
             next_ms: None,
+            probes: HashMap::new(),
+            probed: Vec::new(),
+            dead: BTreeMap::new(),
+            declared: BTreeMap::new(),
+            mixes: BTreeMap::new(),
+            mixer_takes: true,
+            alarms: BTreeMap::new(),
         }
     }
 
@@ -80,7 +104,12 @@ impl Player {
 
     /// One batch of events, JSON, one a line.
     pub fn put(&mut self, lines: &[u8]) -> Answer {
-        let (chunks, mut answer) = self.encode(lines);
+        self.put_of(lines, None)
+    }
+
+    /// One batch of events of calls that an owner serves.
+    pub fn put_of(&mut self, lines: &[u8], owner: Option<&str>) -> Answer {
+        let (chunks, mut answer) = self.encode_of(lines, owner);
         for chunk in chunks {
             let applied = self.append(&chunk);
             answer.accepted += applied.0;
@@ -91,9 +120,10 @@ impl Player {
     }
 
     /// The chunks that a batch becomes.
-    pub fn encode(&self, lines: &[u8]) -> (Vec<Vec<u8>>, Answer) {
+    fn encode_of(&self, lines: &[u8], owner: Option<&str>) -> (Vec<Vec<u8>>, Answer) {
         let common = Common {
             aliases: Some(&self.aliases),
+            owner,
             ..Common::default()
         };
         let mut encoder = Encoder::new(common, |_: &callstore::event::input::Taken<'_>| 11010);
@@ -118,6 +148,10 @@ impl Player {
     pub fn append(&mut self, chunk: &[u8]) -> (usize, usize, usize) {
         let row = (self.log.len() as u64).to_be_bytes();
         self.log.push(chunk.to_vec());
+        for cid in deaths(chunk) {
+            let is_first = !self.store.has_died(cid);
+            *self.dead.entry(cid).or_default() += usize::from(is_first);
+        }
         let applied = self
             .store
             .apply(&row, chunk, self.now_ms)
@@ -132,14 +166,52 @@ impl Player {
             let tick = self.store.tick(self.now_ms);
             self.next_ms = tick.next_ms;
             let mut chunks = tick.chunks;
+            for probe in tick.probe {
+                let known = self.probes.get(&probe.dialog).copied();
+                let answer = known.unwrap_or(Probed::Unknown);
+                let dialog = &probe.dialog;
+                self.store
+                    .evidence(&Evidence::Probe { dialog, answer }, self.now_ms);
+                self.probed.push(probe);
+                self.next_ms = Some(self.now_ms);
+            }
+            for job in tick.mix {
+                let (cid, attempt, now_ms) = (job.cid, job.attempt, self.now_ms);
+                chunks.extend(mixed(cid, MixState::Asked, attempt, now_ms));
+                let state = match self.mixer_takes {
+                    true => MixState::Accepted,
+                    false => MixState::Failed,
+                };
+                if self.mixer_takes {
+                    self.mixes.entry(cid).or_default().push(job.job);
+                }
+                chunks.extend(mixed(cid, state, attempt, now_ms));
+            }
+            if !tick.alarms.is_empty() {
+                *self.alarms.entry("mass_death").or_default() += tick.alarms.len();
+            }
+            for cid in chunks.iter().flat_map(|chunk| deaths(chunk)) {
+                let state = self.call(cid).map(|call| call["state"].clone());
+                let state = state.unwrap_or_default();
+                let over = ["ended", "closed", "dead"];
+                assert!(!over.iter().any(|&it| state == it), "dead after {state}");
+                *self.declared.entry(cid).or_default() += 1;
+            }
             chunks.extend(self.store.issue(self.now_ms, EPOCH, NODE, AT_ONCE));
             for chunk in &chunks {
                 self.append(chunk);
             }
-            if self.deliver() == 0 && chunks.is_empty() {
+            let is_due = self.next_ms.is_some_and(|next| next <= self.now_ms);
+            if self.deliver() == 0 && chunks.is_empty() && !is_due {
                 break;
             }
         }
+    }
+
+    /// Something was seen.
+    pub fn see(&mut self, evidence: &Evidence<'_>) {
+        self.store.evidence(evidence, self.now_ms);
+        self.settle();
     }
 
     fn deliver(&mut self) -> usize {
@@ -259,8 +331,17 @@ fn assert_no_negative_durations(record: &Value) {
     }
 }
 
+/// The calls of which a chunk says `dlg_dead`.
+fn deaths(chunk: &[u8]) -> Vec<EventId> {
+    let chunk = Chunk::read(chunk).expect("a sound chunk");
+    let groups = chunk.groups().map(|group| group.expect("a sound group"));
+    let says = |kind: Kind| kind == Kind::DlgDead;
+    let dead = groups.filter(|group| group.adds(&EventSet::default(), says));
+    dead.map(|group| group.head.identity()).collect()
+}
+
 fn events_in(chunk: &[u8]) -> usize {
-    let chunk = callstore::event::chunk::Chunk::read(chunk).expect("a sound chunk");
+    let chunk = Chunk::read(chunk).expect("a sound chunk");
     chunk
         .groups()
         .map(|group| group.expect("a sound group").count)

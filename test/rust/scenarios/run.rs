@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 
 use callstore::event::EventId;
+use callstore::watch::evidence::Stream;
+use callstore::watch::{Answer as Probed, Evidence};
 use serde_json::Value;
 
 use super::format::{Given, Scenario, label};
@@ -10,7 +12,18 @@ use super::matching::differences;
 use crate::player::{Answer, Player, settings};
 
 const BATCH: usize = 1_000;
-const STEPS: [&str; 5] = ["put", "advance", "expect", "repeat", "many"];
+const STEPS: [&str; 10] = [
+    "put",
+    "advance",
+    "expect",
+    "repeat",
+    "many",
+    "owner_down",
+    "node_down",
+    "node_up",
+    "probe",
+    "report",
+];
 
 /// In which way every `put` is played.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -116,7 +129,8 @@ impl<'s> Run<'s> {
             Some("repeat") => self.repeat(&step["repeat"], number),
             Some("many") => self.many(&step["many"], number),
             Some("expect") => self.expect(&step["expect"], number),
-            _ => panic!("{}: step {number} is unknown: {step}", self.title),
+            Some(seen) => self.see(seen, step),
+            None => panic!("{}: step {number} is unknown: {step}", self.title),
         }
         self.player.check();
     }
@@ -138,7 +152,8 @@ impl<'s> Run<'s> {
             .map(|&given| self.scenario.event(given))
             .collect();
         self.follow_clock(&given);
-        let answer = self.put_all(events);
+        let owner = step["owner"].as_str().map(packed_owner);
+        let answer = self.put_all(events, owner.as_deref());
         if self.variant == Variant::AsGiven {
             let places: Vec<usize> = given.iter().map(|given| given.index).collect();
             self.check_answer(step, &answer, &places, number);
@@ -154,35 +169,35 @@ impl<'s> Run<'s> {
         }
     }
 
-    fn put_all(&mut self, events: Vec<Vec<u8>>) -> Answer {
+    fn put_all(&mut self, events: Vec<Vec<u8>>, owner: Option<&str>) -> Answer {
         let lines = |events: &[Vec<u8>]| events.join(&b'\n');
         match self.variant {
-            Variant::AsGiven => self.player.put(&lines(&events)),
+            Variant::AsGiven => self.player.put_of(&lines(&events), owner),
             Variant::Twice => {
                 let doubled: Vec<Vec<u8>> = events
                     .iter()
                     .flat_map(|event| [event.clone(), event.clone()])
                     .collect();
-                self.player.put(&lines(&doubled));
+                self.player.put_of(&lines(&doubled), owner);
                 self.player.settle();
-                let answer = self.player.put(&lines(&events));
+                let answer = self.player.put_of(&lines(&events), owner);
                 assert_eq!(answer.accepted, 0, "{}: nothing of it is new", self.title);
                 answer
             }
             Variant::Reversed => {
                 let reversed: Vec<Vec<u8>> = events.into_iter().rev().collect();
-                self.player.put(&lines(&reversed))
+                self.player.put_of(&lines(&reversed), owner)
             }
             Variant::Split => {
                 for event in &events {
-                    self.player.put(event);
+                    self.player.put_of(event, owner);
                     self.player.settle();
                 }
                 Answer::default()
             }
             Variant::Order(order) => {
                 let events = in_order(events, order);
-                self.player.put(&lines(&events))
+                self.player.put_of(&lines(&events), owner)
             }
         }
     }
@@ -259,8 +274,15 @@ impl<'s> Run<'s> {
 
     fn many(&mut self, told: &Value, number: usize) {
         let specs = told["put"].as_array().expect("put");
+        let calls = told["calls"].as_u64().expect("calls");
+        // Calls with owners of their own cannot share a batch.
+        let owner = told["owner"].as_str();
+        let at_once = match owner {
+            Some(_) => specs.len(),
+            None => BATCH,
+        };
         let mut events = Vec::new();
-        for call in 1..=told["calls"].as_u64().expect("calls") {
+        for call in 1..=calls {
             for (index, spec) in (1..).zip(specs) {
                 let mut spec = spec.clone();
                 spec["call"] = call.into();
@@ -275,10 +297,87 @@ impl<'s> Run<'s> {
                 events.push(self.scenario.event(given));
             }
         }
-        for batch in events.chunks(BATCH) {
-            self.player.put(&batch.join(&b'\n'));
+        for (call, batch) in (1u64..).zip(events.chunks(at_once)) {
+            let owner = owner.map(|owner| {
+                let named = self.scenario.fill(&owner.into(), &call.to_string(), None);
+                packed_owner(&label(&named))
+            });
+            self.player.put_of(&batch.join(&b'\n'), owner.as_deref());
         }
         self.player.settle();
+    }
+
+    /// What a monitor, a probe or a report says.
+    fn see(&mut self, kind: &str, step: &Value) {
+        let text = |key: &str| step[key].as_str().expect("a text");
+        match kind {
+            "owner_down" => {
+                let owner = &packed_owner(text("owner_down"));
+                let reason = text("reason");
+                self.player.see(&Evidence::OwnerDown { owner, reason });
+            }
+            "node_down" => {
+                let node = text("node_down");
+                self.player.see(&Evidence::NodeDown { node });
+            }
+            "node_up" => {
+                let node = text("node_up");
+                self.player.see(&Evidence::NodeUp { node });
+            }
+            "probe" => {
+                for (call, answer) in step["probe"].as_object().expect("answers by call") {
+                    let answer = match answer.as_str() {
+                        Some("alive") => Probed::Alive,
+                        Some("gone") => Probed::Gone,
+                        Some("unknown") => Probed::Unknown,
+                        _ => panic!("{}: no answer {answer}", self.title),
+                    };
+                    self.player.probes.insert(self.dialog(call), answer);
+                }
+            }
+            _ => {
+                for report in step["report"].as_array().expect("reports") {
+                    self.report(report);
+                }
+            }
+        }
+    }
+
+    fn report(&mut self, report: &Value) {
+        let dialog = || self.dialog(&label(&report["call"]));
+        let probed = |answer| {
+            let dialog = dialog();
+            (dialog, answer)
+        };
+        let (dialog, answer) = match report["kind"].as_str() {
+            Some("alive") => probed(Probed::Alive),
+            Some("gone") => probed(Probed::Gone),
+            Some("rtp") => {
+                let now_at = self.player.now_ms - self.scenario.base;
+                let last_at = report["last_at"].as_i64().unwrap_or(now_at);
+                let dialog = dialog();
+                let seen = Evidence::Rtp {
+                    stream: Stream::Dialog(&dialog),
+                    last_ms: self.scenario.base + last_at,
+                    active: report["active"].as_bool().expect("active"),
+                };
+                return self.player.see(&seen);
+            }
+            Some("inventory") => {
+                let owner = &packed_owner(report["owner"].as_str().expect("an owner"));
+                let calls = report["calls"].as_array().expect("calls").iter();
+                let dialogs: Vec<String> = calls.map(|call| self.dialog(&label(call))).collect();
+                let dialogs = Some(dialogs.iter().map(String::as_str).collect());
+                return self.player.see(&Evidence::Inventory { owner, dialogs });
+            }
+            _ => panic!("{}: no report {report}", self.title),
+        };
+        let dialog = dialog.as_str();
+        self.player.see(&Evidence::Probe { dialog, answer });
+    }
+
+    fn dialog(&self, call: &str) -> String {
+        label(&self.scenario.fill(&"{dialogid}".into(), call, None))
     }
 
     fn expect(&self, expected: &Value, number: usize) {
@@ -301,6 +400,10 @@ impl<'s> Run<'s> {
         match key {
             "live" => return count(self.player.store.live(), found),
             "closed" => return count(self.player.store.totals().closed, found),
+            "alarms" => {
+                let told = serde_json::to_value(&self.player.alarms).expect("alarms");
+                return differences(key, wanted, Some(&told), found);
+            }
             _ => {}
         }
         for (call, wanted) in wanted.as_object().expect("an object by call") {
@@ -315,6 +418,11 @@ impl<'s> Run<'s> {
                 continue;
             }
             let wanted = self.scenario.fill(wanted, call, None);
+            if call == "all" {
+                let all: usize = self.player.dead.values().sum();
+                differences(&path, &wanted, Some(&all.into()), found);
+                continue;
+            }
             let cid = self.cid(call);
             match key {
                 "states" => {
@@ -348,6 +456,19 @@ impl<'s> Run<'s> {
                         .collect();
                     differences(&path, &wanted, Some(&revisions.into()), found);
                 }
+                "dlg_dead" => {
+                    let dead = self.player.dead.get(&cid).copied().unwrap_or(0);
+                    differences(&path, &wanted, Some(&dead.into()), found);
+                }
+                "mix" => {
+                    let jobs = self.player.mixes.get(&cid).map_or(0, Vec::len);
+                    differences(&path, &wanted, Some(&jobs.into()), found);
+                }
+                "verdicts" => {
+                    let judged = self.player.store.verdict(cid);
+                    let verdict = judged.map(|(judged, _)| judged.verdict.name().into());
+                    differences(&path, &wanted, verdict.as_ref(), found);
+                }
                 "explains" => {
                     let lines = self
                         .player
@@ -369,6 +490,14 @@ impl<'s> Run<'s> {
     fn cid(&self, call: &str) -> EventId {
         let text = label(&self.scenario.fill(&"{cid}".into(), call, None));
         *uuid::Uuid::parse_str(&text).expect("a cid").as_bytes()
+    }
+}
+
+/// The owner `name@node` or `external:name` as it stands in events.
+fn packed_owner(owner: &str) -> String {
+    match owner.split_once('@') {
+        Some((name, node)) => format!("name:{name} {node}"),
+        None => owner.to_owned(),
     }
 }
 
