@@ -15,11 +15,12 @@
 
 -export([check/1, configure/1, configuration/0]).
 -export([put/1, put/2, put_json/1, put_json/2]).
+-export([report/1]).
 -export([call/1, calls/1, calls/2, count/1, counts/1, explain/1]).
 -export([record/1, records/2, collection/3, owner/1]).
 -export([status/0, digest/1, handover/1, metrics/0, i/0]).
 
--export_type([config/0, problem/0, event/0, put_options/0, put_result/0, key/0, filter/0, page_options/0, page/0]).
+-export_type([config/0, problem/0, event/0, put_options/0, put_result/0, report/0, key/0, filter/0, page_options/0, page/0]).
 
 -type config() :: era_callstore_config:input().
 -type problem() :: era_callstore_nif:problem().
@@ -31,6 +32,7 @@
     producer => binary()
 }.
 -type put_result() :: era_callstore_put:result().
+-type report() :: era_callstore_evidence:report().
 -type key() :: era_callstore_query:key().
 -type filter() :: #{
     domain => binary(),
@@ -112,6 +114,10 @@ put_json(Json, Options) ->
             error:badarg -> era_callstore_errors:badarg({put_json, [Json, Options]}, 1, "iodata is wanted")
         end,
     era_callstore_put:json(Binary, Core, Deadline).
+
+%% @doc Takes evidence of how owners, dialogs and their media are. Nothing of it is kept over a take-over: report again.
+-spec report(report() | [report()]) -> ok | {error, no_active}.
+report(Reports) -> era_callstore_watch:report(era_callstore_evidence:of_reports({report, [Reports]}, Reports)).
 
 %% @doc One call: the record's shape as far as it is known, with `state' and `owner'.
 -spec call(key()) -> {ok, map()} | not_found | {error, no_active}.

@@ -29,6 +29,11 @@
     sinks := [sink()],
     event_aliases := #{binary() => binary()},
     watch := #{binary() => non_neg_integer()},
+    probe := module() | off,
+    probe_timeout_ms := pos_integer(),
+    mixer := module() | off,
+    mixer_timeout_ms := pos_integer(),
+    rescue := module() | off,
     copm3_name := binary(),
     queue_bytes := pos_integer(),
     deliver_timeout_ms := pos_integer(),
@@ -57,6 +62,11 @@ settings() ->
             "a list of {collection | file | Module, Args :: map()} or {Name, Module, Args}"},
         {event_aliases, #{}, aliases, "a map of binaries to binaries: their name of an event type to ours"},
         {watch, #{}, times, "a map of names to integers of 0 or more, in the unit the name ends with"},
+        {probe, off, {module, probe}, "a module with probe/1 (era_callstore_probe) or off"},
+        {probe_timeout_ms, 5000, positive, "an integer above 0"},
+        {mixer, off, {module, mix}, "a module with mix/1 (era_callstore_mixer) or off"},
+        {mixer_timeout_ms, 30000, positive, "an integer above 0"},
+        {rescue, off, {module, rescue}, "a module with rescue/1 (era_callstore_rescue) or off"},
         {copm3_name, <<"cdr/COPM3_dialogs">>, text, "the name of a collection, a binary that is not empty"},
         {queue_bytes, 64 * 1024 * 1024, positive, "an integer above 0"},
         {deliver_timeout_ms, 30000, positive, "an integer above 0"},
@@ -133,6 +143,13 @@ value(text, Value) when is_binary(Value), Value =/= <<>> -> {ok, Value};
 value(positive, Value) when is_integer(Value), Value > 0 -> {ok, Value};
 value({one_of, Values}, Value) ->
     case lists:member(Value, Values) of
+        true -> {ok, Value};
+        false -> error
+    end;
+value({module, _Function}, off) -> {ok, off};
+value({module, Function}, Value) when is_atom(Value) ->
+    _ = code:ensure_loaded(Value),
+    case erlang:function_exported(Value, Function, 1) of
         true -> {ok, Value};
         false -> error
     end;

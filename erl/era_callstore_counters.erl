@@ -21,7 +21,11 @@
     | deliveries_failed
     | rows_deleted
     | terms_begun
-    | stores_poisoned.
+    | stores_poisoned
+    | evidence_told
+    | dialogs_probed
+    | mixes_accepted
+    | calls_rescued.
 
 declared() ->
     [
@@ -37,7 +41,11 @@ declared() ->
         {deliveries_failed, "Batches that a sink refused, crashed on or took too long for"},
         {rows_deleted, "Rows of the log trimmed"},
         {terms_begun, "Terms of activity begun on this node"},
-        {stores_poisoned, "Stores thrown away after a panic and folded anew"}
+        {stores_poisoned, "Stores thrown away after a panic and folded anew"},
+        {evidence_told, "Owners and nodes that were seen going or coming"},
+        {dialogs_probed, "Dialogs whose owner was asked whether it lives"},
+        {mixes_accepted, "Recordings of dead dialogs that the mixer took"},
+        {calls_rescued, "Conversations restored under another owner"}
     ].
 
 %% @doc Makes the counters, all zero; kept while the node runs.

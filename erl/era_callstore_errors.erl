@@ -20,7 +20,8 @@ badarg({Function, Arguments}, Place, Text) ->
     erlang:raise(error, badarg, [{era_callstore, Function, Arguments, [{error_info, Info}]} | Callers]).
 
 inside(erlang) -> true;
-inside(Module) -> Module =:= ?MODULE orelse Module =:= era_callstore orelse Module =:= era_callstore_filter.
+inside(Module) -> Module =:= ?MODULE orelse Module =:= era_callstore orelse Module =:= era_callstore_filter orelse
+    Module =:= era_callstore_evidence.
 
 %% @doc What the runtime asks for when it prints an error with `error_info'.
 -spec format_error(term(), erlang:stacktrace()) -> #{pos_integer() | general | reason => unicode:chardata()}.

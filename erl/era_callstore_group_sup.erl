@@ -12,7 +12,7 @@
 start_link(Group, Config) -> supervisor:start_link(?MODULE, {Group, Config}).
 
 -spec init({pos_integer(), era_callstore_config:config()}) -> {ok, {supervisor:sup_flags(), [supervisor:child_spec()]}}.
-init({Group, #{site := Site, master_domain := Master, sinks := Sinks, watch := Watch} = Config}) ->
+init({Group, #{site := Site, master_domain := Master, sinks := Sinks} = Config}) ->
     {ok, #{storage := Storage, roles := Roles}, #{instance := Instance}} = era_callstore_config:group(Config, Group),
     #{Instance := Role} = Roles,
     View = #{
@@ -28,7 +28,7 @@ init({Group, #{site := Site, master_domain := Master, sinks := Sinks, watch := W
             cdr_enabled => maps:get(<<"cdr_enabled">>, Role, true),
             sorm3_enabled => maps:get(<<"sorm3_enabled">>, Role, false),
             copm3_name => maps:get(copm3_name, Config),
-            watch => Watch
+            watch => era_callstore_behaviours:limits(Config)
         }
     },
     Children = [

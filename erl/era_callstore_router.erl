@@ -14,6 +14,7 @@
 -export([publish_writer/4, retract_writer/1, writer/1, publish_store/2, retract_store/1, store/1, local_groups/0]).
 -export([note/2, noted/1, forget/1]).
 -export([active_node/1, copies/1, await_active/2, join_node/0, nodes/0]).
+-export_type([key/0]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2]).
 
 -define(TABLE, era_callstore_local).
@@ -21,6 +22,9 @@
 -define(RESOURCE, {?MODULE, resource}).
 %% A waiter without an answer after this long has given up; its place is freed then.
 -define(FORGET_WAITER_MS, 600000).
+
+%% Who says something of itself: of which group, and of which part.
+-type key() :: {group | outbox | trim | ticker | watch | jobs, pos_integer(), term()}.
 
 -record(state, {monitor :: reference(), waiting = #{} :: #{pos_integer() => [{gen_server:from(), integer()}]}}).
 
@@ -101,13 +105,13 @@ local_groups() ->
     end.
 
 %% @doc What a process says of itself for the status, under a key of its own.
--spec note(Key :: {group | outbox | trim, pos_integer(), term()}, map()) -> ok.
+-spec note(key(), map()) -> ok.
 note(Key, Said) ->
     true = ets:insert(?TABLE, {Key, Said}),
     ok.
 
 %% @doc What was said last; empty when nothing was.
--spec noted(Key :: {group | outbox | trim, pos_integer(), term()}) -> map().
+-spec noted(key()) -> map().
 noted(Key) ->
     case lookup(Key) of
         [{_, Said}] -> Said;

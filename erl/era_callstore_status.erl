@@ -30,6 +30,8 @@
     %% the log is kept in RAM, and no other node had it when this one started
     started_empty => true,
     outbox => #{binary() => map()},
+    %% on the active: owners watched, nodes down, alarms, modules asked, what waits to be asked
+    watch => map(),
     memory_bytes => non_neg_integer()
 }.
 -type status() :: #{site := binary() | none, node := node(), groups := #{pos_integer() => group_status()}}.
@@ -79,11 +81,17 @@ group_here(Group) ->
             none -> #{}
         end,
     Log = era_callstore_router:noted({group, Group, log}),
-    maps:merge(lists:foldl(fun(More, Known) -> maps:merge(Known, More) end, unknown(Group), [Said, Store, Log]), #{
+    maps:merge(lists:foldl(fun(More, Known) -> maps:merge(Known, More) end, unknown(Group), [Said, Store, Log, watch(Group)]), #{
         epoch => epoch(Group),
         log_chunks => era_callstore_log:size(Group),
         lag_chunks => era_callstore_view:waiting(Group)
     }).
+
+watch(Group) ->
+    case era_callstore_router:noted({watch, Group, here}) of
+        Watch when map_size(Watch) =:= 0 -> #{};
+        Watch -> #{watch => Watch#{waiting => era_callstore_router:noted({jobs, Group, here})}}
+    end.
 
 %% Of the term in force, whosever it is.
 epoch(Group) ->

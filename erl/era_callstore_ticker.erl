@@ -1,9 +1,11 @@
 %%% The ticker of an active instance: asks the core what time has made due, and puts the decisions into the log.
 %%%
 %%% It sleeps until the core's next deadline; a commit may bring an earlier one, so the writer's bell makes it ask again
-%%% soon, but not more often than once in RESOLUTION_MS. On virtual time it acts only when the clock is advanced.
-%%% Always holds: exists on the active only; a decision is an event in the log before anything follows from it.
-%%% Called by: nobody; woken by the clock, the writer's bell and its own timer. Trims the log in passing.
+%%% soon, but not more often than once in RESOLUTION_MS; evidence makes it ask at once. On virtual time it acts only when
+%%% the clock is advanced or evidence comes.
+%%% Always holds: exists on the active only; a decision is an event in the log before anything follows from it. What others
+%%% are to be asked goes to the watch and to the jobs.
+%%% Called by: nobody; woken by the clock, bells and its own timer. Trims the log in passing.
 %%% Must never: decide anything itself.
 -module(era_callstore_ticker).
 -behaviour(gen_server).
@@ -22,6 +24,7 @@
     trim_interval_ms :: pos_integer(),
     trim_bytes :: pos_integer(),
     bell :: era_callstore_wake:bell(),
+    evidence :: era_callstore_wake:bell(),
     timer :: reference() | undefined,
     timer_at = infinity :: integer() | infinity,
     trimmed_at :: integer()
@@ -35,6 +38,8 @@ start_link(Options) -> gen_server:start_link(?MODULE, Options, []).
 -spec init(options()) -> {ok, #state{}, {continue, run}}.
 init(#{group := Group, trim_interval_ms := Interval, trim_bytes := Bytes}) ->
     Bell = era_callstore_wake:bell(touched),
+    Evidence = era_callstore_wake:bell(evidence),
+    ok = era_callstore_evidence:bell(Group, Evidence),
     ok = era_callstore_clock:follow(),
     ok = era_callstore_writer:attach(Group, Bell),
     State = #state{
@@ -42,6 +47,7 @@ init(#{group := Group, trim_interval_ms := Interval, trim_bytes := Bytes}) ->
         trim_interval_ms = Interval,
         trim_bytes = Bytes,
         bell = Bell,
+        evidence = Evidence,
         trimmed_at = era_callstore_clock:now_ms()
     },
     {ok, State, {continue, run}}.
@@ -67,6 +73,8 @@ handle_info({timeout, Timer, run}, #state{timer = Timer} = State) ->
     ran({run(Rung), Rung});
 handle_info(touched, State) ->
     {noreply, wake_at(era_callstore_clock:now_ms() + ?RESOLUTION_MS, State)};
+handle_info(evidence, State) ->
+    ran({run(State), State});
 handle_info({era_callstore_clock, changed}, State) ->
     Cancelled = cancel(State),
     ran({run(Cancelled), Cancelled});
@@ -78,8 +86,9 @@ ran({{ok, State}, _}) -> {noreply, State};
 ran({{error, Reason}, State}) -> {stop, {shutdown, Reason}, State}.
 
 %% Everything due now, and then a timer for what is due next.
-run(#state{group = Group, bell = Bell} = State) ->
+run(#state{group = Group, bell = Bell, evidence = Evidence} = State) ->
     ok = era_callstore_wake:answer(Bell),
+    ok = era_callstore_wake:answer(Evidence),
     case era_callstore_router:store(Group) of
         {ok, Store} ->
             case tick(Group, Store) of
@@ -99,7 +108,11 @@ settled(_Next, {error, _} = Error) ->
     Error.
 
 tick(Group, Store) ->
-    case era_callstore_nif:tick(Store, era_callstore_clock:now_ms()) of
+    #{owners := Owners, alarms := Alarms} = Tick = era_callstore_nif:tick(Store, era_callstore_clock:now_ms()),
+    ok = era_callstore_watch:owners(Group, Owners),
+    ok = era_callstore_watch:alarms(Group, Alarms),
+    ok = era_callstore_jobs:todo(Group, Tick),
+    case Tick of
         #{chunk := none, next := Next} ->
             {ok, Next};
         #{chunk := Chunk} ->

@@ -192,7 +192,7 @@ impl Store {
             entry.since_ms = self.now_ms;
         }
         entry.facts = entry.life.facts;
-        if std::mem::take(&mut entry.owner_named) && self.watching.active {
+        if std::mem::take(&mut entry.owner_named) && self.tracks() {
             self.watching.named.push(slot);
         }
         self.queue_record(entry, slot);

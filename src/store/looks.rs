@@ -49,14 +49,19 @@ pub struct Rescue {
 const LONG_LOOK_MS: i64 = 60_000;
 
 impl Store {
+    /// Whether owners are watched here: by the active instance, where records are wanted at all.
+    pub(super) fn tracks(&self) -> bool {
+        self.watching.active && self.settings.cdr_enabled
+    }
+
     /// Whether a call is one that the active instance looks after.
     pub(super) fn watches(&self, entry: &Entry) -> bool {
-        self.watching.active && !entry.state.is_over() && !entry.awaits_stop
+        self.tracks() && !entry.state.is_over() && !entry.awaits_stop
     }
 
     /// When a call is to be looked at for what was seen of it, or for how long it lasts.
     pub(super) fn watch_deadline(&self, entry: &Entry, slot: Slot) -> i64 {
-        if !self.watching.active || entry.awaits_stop {
+        if !self.tracks() || entry.awaits_stop {
             return i64::MAX;
         }
         let seen = self.watching.seen.get(&slot);

@@ -84,6 +84,9 @@ impl Store {
     /// Something was seen.
     pub fn evidence(&mut self, evidence: &Evidence<'_>, now_ms: i64) {
         self.be_active(now_ms);
+        if !self.tracks() {
+            return;
+        }
         let (now_ms, limits) = (self.now_ms, self.settings.limits.clone());
         match *evidence {
             Evidence::OwnerDown { owner, reason } => {
@@ -272,6 +275,7 @@ impl Store {
         weigh(&Case {
             life: &entry.life,
             seen,
+            noted_ms: entry.since_ms,
             server: Server::of(owner),
             media_awaited_ms: self.watching.media_awaited_ms,
             now_ms: self.now_ms,

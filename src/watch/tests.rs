@@ -11,6 +11,7 @@ struct Scene {
     life: Life,
     seen: Seen,
     server: Server,
+    noted_ms: i64,
     media_awaited_ms: i64,
     limits: Limits,
 }
@@ -27,6 +28,7 @@ fn scene(server: Server) -> Scene {
         life,
         seen: Seen::default(),
         server,
+        noted_ms: 0,
         media_awaited_ms: 0,
         limits: Limits::default(),
     }
@@ -37,6 +39,7 @@ impl Scene {
         weigh(&Case {
             life: &self.life,
             seen: &self.seen,
+            noted_ms: self.noted_ms,
             server: self.server,
             media_awaited_ms: self.media_awaited_ms,
             now_ms,
@@ -228,6 +231,10 @@ fn who_rings_for_long_is_asked_and_who_is_old_is_closed_without_an_answer() {
     let day = scene.limits.age_ms;
     assert_eq!(scene.says(1_000 + day + 89_999).0, Suspect);
     assert_eq!(scene.says(1_000 + day + 90_000), (Dead, "age"));
+    // It was heard of long after its time.
+    scene.noted_ms = 5 * day;
+    assert_eq!(scene.says(6 * day).0, Suspect);
+    scene.noted_ms = 0;
     scene.server = Server::Process;
     assert_eq!(scene.says(10 * day), (Suspect, "no_progress"));
 }

@@ -37,6 +37,8 @@ pub struct Case<'c> {
     pub life: &'c Life,
     /// What was seen.
     pub seen: &'c Seen,
+    /// When its state last changed by our clock: events may come long after their time.
+    pub noted_ms: i64,
     /// What kind of owner it has.
     pub server: Server,
     /// Until when reports about RTP may still be on their way, after a take-over.
@@ -273,7 +275,7 @@ fn read_time(case: &Case<'_>, signs: &mut Signs, clock: &mut Clock) {
             .saturating_add(limits.age_ms),
     );
     let asked_ms = limits.probe_ms.saturating_mul(limits.probe_misses);
-    let aged_ms = proof_ms
+    let aged_ms = (proof_ms.max(case.noted_ms))
         .saturating_add(limits.age_ms)
         .saturating_add(asked_ms);
     signs.aged = clock.is_past(aged_ms);
