@@ -17,7 +17,7 @@
 
 %% Dialogs in one question; questions and jobs at once, of each kind; questions that may wait.
 -define(DIALOGS, 500).
--define(AT_ONCE, 4).
+-define(AT_ONCE, 16).
 -define(WAITING, 200).
 
 -type behaviours() :: #{probe | mixer | rescue => module() | off}.

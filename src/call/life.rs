@@ -248,8 +248,8 @@ impl Life {
         }
     }
 
-    /// Whether this word about the mix is a fact of the call: that it failed, the first time. What was asked and accepted
-    /// changes nothing in the record.
+    /// Whether this word about the mix is a fact of the call: that it failed, the first time, and that it was taken after
+    /// that. Anything else changes nothing in the record.
     fn note_mix(&mut self, event: &Event<'_>) -> bool {
         let known = self.marks;
         match event.str(Field::State) {
@@ -257,7 +257,9 @@ impl Life {
             Some("accepted") => self.marks.set(Marks::MIX_ACCEPTED),
             _ => {}
         }
-        self.marks.any(Marks::MIX_FAILED) && !known.any(Marks::MIX_FAILED)
+        let is_new = |mark| self.marks.any(mark) && !known.any(mark);
+        is_new(Marks::MIX_FAILED)
+            || is_new(Marks::MIX_ACCEPTED) && self.marks.any(Marks::MIX_FAILED)
     }
 
     fn note_issue(&mut self, event: &Event<'_>) {

@@ -1,7 +1,7 @@
 //! The recording of a call: which domains want it, and how far it has come.
 //!
 //! The state only follows from the set of events: moved is more than mixed, mixed more than asked. A mix that failed
-//! once has failed until the links prove the contrary, however often it is asked for again.
+//! once has failed until the mixer takes it or the links prove the contrary, however often it is asked for again.
 
 use super::text::Text;
 use crate::event::{Event, Field, Kind};
@@ -57,6 +57,7 @@ pub struct Recording<'a> {
     mixed: bool,
     moved: bool,
     failed: bool,
+    taken: bool,
 }
 
 impl<'a> Recording<'a> {
@@ -75,6 +76,7 @@ impl<'a> Recording<'a> {
             Kind::Mix if matches!(event.str(Field::State), Some("failed" | "refused")) => {
                 self.failed = true;
             }
+            Kind::Mix if event.str(Field::State) == Some("accepted") => self.taken = true,
             _ => {}
         }
     }
@@ -127,7 +129,7 @@ impl<'a> Recording<'a> {
         match () {
             () if self.moved => RecordingState::Moved,
             () if self.mixed => RecordingState::Mixed,
-            () if self.failed => RecordingState::Failed,
+            () if self.failed && !self.taken => RecordingState::Failed,
             () if wanted => RecordingState::Asked,
             () => RecordingState::None,
         }
@@ -182,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mix_that_failed_has_failed_until_it_is_done() {
+    fn a_mix_that_failed_has_failed_until_it_is_taken_or_done() {
         let mix = |after, state| ev(after, Kind::Mix).with(Field::State, state);
         let wanted = || rec_info("alfa.test", true);
         assert_eq!(state([wanted(), mix(1, "failed")]), "failed");
@@ -190,6 +192,10 @@ mod tests {
         assert_eq!(
             state([wanted(), mix(1, "failed"), mix(2, "asked")]),
             "failed"
+        );
+        assert_eq!(
+            state([wanted(), mix(1, "failed"), mix(2, "accepted")]),
+            "asked"
         );
         assert_eq!(state([wanted(), mix(1, "failed"), links()]), "mixed");
     }

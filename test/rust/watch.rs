@@ -276,7 +276,11 @@ fn a_mix_that_fails_is_asked_for_again_with_growing_pauses_until_it_is_taken() {
     player.advance_to(BASE + 3_600_000);
     assert_eq!(player.mixes.values().map(Vec::len).sum::<usize>(), 1);
     let record = player.records(*player.mixes.keys().next().expect("a job"));
-    assert_eq!(record.len(), 2, "dead, and that the mix failed once");
+    assert_eq!(
+        record.len(),
+        3,
+        "dead, that the mix failed, that it was taken"
+    );
 }
 
 fn says_mix(chunk: &[u8]) -> bool {
