@@ -59,6 +59,8 @@ marks! {
     MIX_FAILED = 18;
     /// The mixer took the recording of a dead dialog.
     MIX_ACCEPTED = 19;
+    /// The newest revision was issued by two instances that did not know of each other.
+    CONTESTED = 20;
 }
 
 impl Marks {
@@ -265,6 +267,11 @@ impl Life {
     fn note_issue(&mut self, event: &Event<'_>) {
         let revision = event.int(Field::Revision).unwrap_or(0);
         let revision = u32::try_from(revision).unwrap_or(0);
+        if revision > self.revision {
+            self.marks.clear(Marks::CONTESTED);
+        } else if revision == self.revision {
+            self.marks.set(Marks::CONTESTED);
+        }
         if revision >= self.revision {
             self.revision = revision;
             self.issued_facts = event
@@ -333,9 +340,13 @@ impl Life {
             && self.facts >= self.issued_facts
     }
 
-    /// Whether the newest revision folds all that is known.
+    /// Whether the newest revision folds all that is known, and has one content: of two sides of a net split each may
+    /// have issued its own.
     pub fn is_issued(&self) -> bool {
-        self.revision > 0 && self.issued_facts == self.facts && self.issued_sum == self.sum
+        self.revision > 0
+            && self.issued_facts == self.facts
+            && self.issued_sum == self.sum
+            && !self.marks.any(Marks::CONTESTED)
     }
 }
 

@@ -7,5 +7,6 @@ mod domain;
 mod player;
 mod properties;
 mod scenarios;
+mod split;
 mod truth;
 mod watch;
