@@ -18,7 +18,7 @@
 -export([report/1]).
 -export([call/1, calls/1, calls/2, count/1, counts/1, explain/1]).
 -export([record/1, records/2, collection/3, owner/1]).
--export([status/0, digest/1, handover/1, metrics/0, i/0]).
+-export([status/0, digest/1, handover/1, heal/1, metrics/0, i/0]).
 
 -export_type([config/0, problem/0, event/0, put_options/0, put_result/0, report/0, key/0, filter/0, page_options/0, page/0]).
 
@@ -192,6 +192,19 @@ handover(Group) when is_integer(Group) ->
     end;
 handover(Group) ->
     era_callstore_errors:badarg({handover, [Group]}, 1, "the number of a group is wanted").
+
+%% @doc Heals a node that went on apart from the others (a net split): what they lack is given to them, then Mnesia on that
+%% node starts again with their copies. Done by itself where Mnesia is ours alone; where it holds tables of the host the
+%% status says `heal_due', and this call is awaited: the host's own tables on that node are replaced by the others' copies.
+-spec heal(node()) -> {ok, era_callstore_heal:healed()} | {error, era_callstore_heal:reason()}.
+heal(Node) when is_atom(Node) ->
+    try
+        erpc:call(Node, era_callstore_heal, heal, [])
+    catch
+        error:{erpc, Reason} -> {error, {asked, Node, Reason}}
+    end;
+heal(Node) ->
+    era_callstore_errors:badarg({heal, [Node]}, 1, "the name of a node is wanted").
 
 %% @doc Counters and sizes of this node in Prometheus' text format.
 -spec metrics() -> iolist().

@@ -5,13 +5,15 @@
 %%%
 %%% Always holds: a page costs its length times the number of domains asked for, whatever the size of the collection; the
 %%% same item put twice is one item. The tables have a copy on every node of the group.
-%%% Called by: era_callstore_sink_collection (put, trim) and era_callstore_query (read). Says `mnesia:' for its own two
+%%% Called by: era_callstore_sink_collection (put, trim), era_callstore_query (read), era_callstore_union (what a copy that was
+%%% apart has beside ours). Says `mnesia:' for its own two
 %%% tables only, beside era_callstore_log.
 %%% Must never: be read to decide anything about a live call.
 -module(era_callstore_collection).
 
 -export([ensure/1, put/1, of_call/2, page/4, trim/3, size/0]).
--export_type([collection/0, item/0, cursor/0]).
+-export([keys/0, items/1, lacking/1, adopt/1]).
+-export_type([collection/0, item/0, key/0, cursor/0]).
 
 -define(TABLE, era_callstore_collection).
 -define(INDEX, era_callstore_collection_index).
@@ -29,6 +31,7 @@
     domains := [binary()],
     json := binary()
 }.
+-type key() :: {collection(), Cid :: binary(), Revision :: pos_integer()}.
 -type place() :: {NegEndTs :: integer(), Cid :: binary(), NegRevision :: integer()}.
 -type cursor() :: start | place().
 
@@ -184,6 +187,35 @@ trim_domain(Collection, Domain, LimitMs, Left, Deleted) ->
             trim_domain(Collection, Domain, LimitMs, Left - 1, Deleted + 1);
         _ ->
             Deleted
+    end.
+
+%% @doc The keys of all items kept on this node; none where no sink keeps any.
+-spec keys() -> [key()].
+keys() ->
+    try
+        mnesia:dirty_all_keys(?TABLE)
+    catch
+        exit:{aborted, {no_exists, _}} -> []
+    end.
+
+%% @doc The items of these keys.
+-spec items([key()]) -> [item()].
+items(Keys) ->
+    [
+        #{collection => Of, cid => Cid, revision => Revision, end_ts => EndTs, domains => Domains, json => Json}
+     || Key <- Keys, {_, {Of, Cid, Revision}, {EndTs, Domains}, Json} <- mnesia:dirty_read(?TABLE, Key)
+    ].
+
+%% @doc Which of these keys are not here.
+-spec lacking([key()]) -> [key()].
+lacking(Keys) -> [Key || Key <- Keys, mnesia:dirty_read(?TABLE, Key) =:= []].
+
+%% @doc Keeps items of a copy that was apart; what is here already stays as it is.
+-spec adopt([item()]) -> ok | {error, {log, term()}}.
+adopt(Items) ->
+    case put([Item || #{collection := Of, cid := Cid, revision := R} = Item <- Items, lacking([{Of, Cid, R}]) =/= []]) of
+        ok -> ok;
+        {error, {log, _}} = Error -> Error
     end.
 
 %% @doc Items kept on this node, of all collections.

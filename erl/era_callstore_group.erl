@@ -7,13 +7,14 @@
 %%% same rule (era_callstore_peers). With several instances of the group on one node the one of lowest order stands for
 %%% all of them.
 %%% Always holds: active only under an epoch allocated in Mnesia for this term. A term ends with all of its processes
-%%% before another is begun.
-%%% Called by: era_callstore_groups (start, stand_down/1), era_callstore (handover/1), era_callstore_status (its note).
+%%% before another is begun. After a pause of this node nothing is begun before the peers have been asked again.
+%%% Called by: era_callstore_groups (start, stand_down/1), era_callstore (handover/1), era_callstore_heal (hold/1,
+%%% release/1), era_callstore_status (its note).
 %%% Must never: touch an event, or wait for a peer's answer.
 -module(era_callstore_group).
 -behaviour(gen_statem).
 
--export([start_link/2, settled/1, handover/1, stand_down/1]).
+-export([start_link/2, settled/1, handover/1, stand_down/1, hold/1, release/1]).
 -export([callback_mode/0, init/1, waiting/3, loading/3, passive/3, active/3, terminate/3]).
 
 -include_lib("kernel/include/logger.hrl").
@@ -34,6 +35,10 @@
     yielded = false :: boolean(),
     %% the node stops or the group ends here: never active again
     leaving = false :: boolean(),
+    %% whoever heals this node wants nothing to be begun meanwhile
+    holder :: reference() | undefined,
+    %% pauses of this node when the term began
+    pauses = 0 :: non_neg_integer(),
     term :: pid() | undefined,
     since :: integer()
 }).
@@ -48,6 +53,14 @@ handover(Group) -> gen_statem:call(name(Group), handover, 30000).
 %% @doc The node is about to stop: what waits is finished, then nothing more is taken.
 -spec stand_down(Group :: pos_integer()) -> ok.
 stand_down(Group) -> gen_statem:call(name(Group), stand_down, 30000).
+
+%% @doc The instance here finishes what waits, gives its activity up and takes none until release/1 or the caller's end.
+-spec hold(Group :: pos_integer()) -> ok.
+hold(Group) -> gen_statem:call(name(Group), {hold, self()}, 30000).
+
+%% @doc Ends hold/1.
+-spec release(Group :: pos_integer()) -> ok.
+release(Group) -> gen_statem:call(name(Group), release, 30000).
 
 %% @doc Returns when the group has finished what it is at: a term that has begun has all of its processes.
 -spec settled(Group :: pos_integer()) -> ok.
@@ -65,6 +78,7 @@ init({Group, Config}) ->
     Nodes = lists:usort([Node || #{node := Node} <- Members, Node =/= node()]),
     Peers = era_callstore_peers:new(Nodes),
     Data = #data{group = Group, config = Config, member = Member, peers = Peers, since = now_ms()},
+    ok = era_callstore_pause:follow(),
     {ok, waiting, lists:foldl(fun greet/2, Data, Nodes)}.
 
 %% Mnesia does not run, or the tables could not be loaded.
@@ -112,24 +126,28 @@ loading(info, Message, Data) ->
 -spec passive(gen_statem:event_type() | enter, term(), #data{}) -> gen_statem:event_handler_result(state()).
 passive(enter, _Old, Data) ->
     {keep_state, said(passive, Data), [{state_timeout, 0, decide}]};
-passive(state_timeout, decide, #data{leaving = true}) ->
+passive(state_timeout, decide, #data{leaving = Leaving, holder = Holder}) when Leaving; Holder =/= undefined ->
     keep_state_and_data;
 passive(state_timeout, decide, Data) ->
     decided(era_callstore_peers:decide(mine(passive, Data), Data#data.peers, passive), Data);
 passive({call, From}, stand_down, Data) ->
     {keep_state, said(passive, Data#data{yielded = true, leaving = true}), [{reply, From, ok}]};
-passive({call, From}, settled, Data) ->
-    refuse(From, settled, Data);
-passive({call, From}, handover, _Data) ->
-    {keep_state_and_data, [{reply, From, {error, not_active}}]};
+passive({call, From}, {hold, Pid}, Data) ->
+    {keep_state, said(passive, held(Pid, Data)), [{reply, From, ok}]};
+passive({call, From}, release, Data) ->
+    {keep_state, said(passive, released(Data)), [{reply, From, ok}, {state_timeout, 0, decide}]};
+passive({call, From}, Request, Data) ->
+    refuse(From, Request, Data);
 passive(info, Message, Data) ->
     heard(passive, Message, Data).
 
 -spec active(gen_statem:event_type() | enter, term(), #data{}) -> gen_statem:event_handler_result(state()).
 active(enter, _Old, _Data) ->
     keep_state_and_data;
-active({call, From}, settled, Data) ->
-    refuse(From, settled, Data);
+active({call, From}, {hold, Pid}, Data) ->
+    {next_state, passive, finish_term(held(Pid, Data)), [{reply, From, ok}]};
+active({call, From}, Request, Data) when Request =:= settled; Request =:= release ->
+    refuse(From, Request, Data);
 active({call, From}, handover, #data{peers = Peers} = Data) ->
     Able = mine(active, Data#data{yielded = true}),
     case era_callstore_peers:decide(Able, Peers, passive) of
@@ -141,15 +159,23 @@ active({call, From}, stand_down, Data) ->
 active(info, {'EXIT', Term, Reason}, #data{term = Term, group = Group} = Data) ->
     Ended = Data#data{term = undefined},
     ok = era_callstore_router:retract_writer(Group),
-    case era_callstore_log:term(Group) of
-        {Epoch, Node} when Node =/= node() ->
-            ?LOG_WARNING(#{what => "fenced: another instance is active", group => Group, node => Node, epoch => Epoch});
-        _ ->
+    case {was_paused(Data), era_callstore_log:term(Group)} of
+        {true, _} ->
+            {next_state, passive, ask_again(Ended)};
+        {false, {Epoch, Node}} when Node =/= node() ->
+            ?LOG_WARNING(#{what => "fenced: another instance is active", group => Group, node => Node, epoch => Epoch}),
+            {next_state, waiting, forget_mnesia(Ended)};
+        {false, _} ->
             ?LOG_ERROR(#{
                 what => "the term ended out of order", group => Group, epoch => Data#data.epoch, reason => Reason
-            })
-    end,
-    {next_state, waiting, forget_mnesia(Ended)};
+            }),
+            {next_state, waiting, forget_mnesia(Ended)}
+    end;
+active(info, {era_callstore_pause, paused}, Data) ->
+    case was_paused(Data) of
+        true -> {next_state, passive, ask_again(abandon_term(Data))};
+        false -> keep_state_and_data
+    end;
 active(info, {?MODULE, _From, {give, Node}}, Data) ->
     ?LOG_NOTICE(#{what => "activity is given to a lower order", group => Data#data.group, node => Node}),
     {next_state, passive, finish_term(Data)};
@@ -166,21 +192,33 @@ terminate(_Reason, _State, Data) ->
 %% --- activity
 
 decided(activate, Data) -> begin_term(Data);
-decided({ask, Node}, #data{group = Group}) ->
-    {name(Group), Node} ! {?MODULE, self(), {give, node()}},
+decided({ask, Node}, #data{group = Group, peers = Peers}) ->
+    %% One that went on apart from us has what we lack: first we are healed.
+    Same = era_callstore_peers:lineage(Node, Peers) =:= era_callstore_lineage:of_copy(Group),
+    case Same andalso era_callstore_rejoin:is_together(Node) of
+        true ->
+            {name(Group), Node} ! {?MODULE, self(), {give, node()}},
+            ok;
+        false ->
+            ok
+    end,
     {keep_state_and_data, [{state_timeout, ?RETRY_MS, decide}]};
 decided(stay, _Data) ->
     keep_state_and_data.
 
 begin_term(#data{group = Group, config = #{commit := Commit} = Config} = Data) ->
+    Pauses = era_callstore_pause:count(),
     case era_callstore_log:new_term(Group) of
         {ok, Epoch} ->
             %% Answered after everything that other terms had committed before was folded.
             ok = era_callstore_view:own_term(Group, Epoch),
             {ok, Store} = era_callstore_router:store(Group),
-            Term = #{group => Group, table => era_callstore_log:table(Group), epoch => Epoch, commit => Commit},
+            Term = #{
+                group => Group, table => era_callstore_log:table(Group), epoch => Epoch, commit => Commit,
+                pauses => watched(Pauses, Data), nodes => [node() | era_callstore_peers:nodes(Data#data.peers)]
+            },
             %% Said before the first producer can be answered, so that who was answered finds it so.
-            Active = said(active, Data#data{epoch = Epoch, yielded = false, since = now_ms()}),
+            Active = said(active, Data#data{epoch = Epoch, yielded = false, since = now_ms(), pauses = Pauses}),
             {ok, Sup} = era_callstore_term_sup:start_link(Term, Store, Config),
             era_callstore_counters:add(terms_begun, 1),
             ?LOG_NOTICE(#{what => "active", group => Group, instance => instance(Data), epoch => Epoch}),
@@ -204,6 +242,35 @@ finish_term(#data{term = Sup, group = Group} = Data) ->
     ok = era_callstore_view:own_term(Group, none),
     Data#data{term = undefined}.
 
+%% --- holding and pauses
+
+held(Pid, #data{holder = undefined} = Data) -> Data#data{yielded = true, holder = erlang:monitor(process, Pid)};
+held(Pid, Data) -> held(Pid, released(Data)).
+
+released(#data{holder = undefined} = Data) ->
+    Data;
+released(#data{holder = Holder} = Data) ->
+    true = erlang:demonitor(Holder, [flush]),
+    Data#data{holder = undefined, yielded = false}.
+
+%% An instance without peers has nobody who could have taken over while this node stood still.
+watched(Pauses, #data{peers = Peers}) ->
+    case era_callstore_peers:nodes(Peers) of
+        [] -> any;
+        _ -> Pauses
+    end.
+
+was_paused(#data{pauses = Pauses} = Data) ->
+    watched(Pauses, Data) =/= any andalso era_callstore_pause:count() =/= Pauses.
+
+%% What the peers had said before the pause is worth nothing: nobody is known until they have answered anew.
+ask_again(#data{group = Group, monitors = Monitors, peers = Peers} = Data) ->
+    ?LOG_WARNING(#{what => "the term ends after a pause of this node: peers are asked anew", group => Group}),
+    _ = [erlang:demonitor(Monitor, [flush]) || Monitor <- maps:keys(Monitors)],
+    Nodes = era_callstore_peers:nodes(Peers),
+    ok = era_callstore_view:own_term(Group, none),
+    lists:foldl(fun greet/2, Data#data{monitors = #{}, peers = era_callstore_peers:new(Nodes)}, Nodes).
+
 %% --- peers
 
 greet(Node, #data{group = Group, monitors = Monitors} = Data) ->
@@ -225,6 +292,9 @@ heard(State, {'DOWN', Monitor, process, _, _}, #data{monitors = Monitors, peers 
     {Node, Others} = maps:take(Monitor, Monitors),
     _ = erlang:send_after(?RETRY_MS, self(), {greet, Node}),
     news(State, Data#data{monitors = Others, peers = era_callstore_peers:away(Node, Peers)});
+heard(State, {'DOWN', Holder, process, _, _}, #data{holder = Holder} = Data) ->
+    Released = said(State, Data#data{holder = undefined, yielded = false}),
+    {keep_state, Released, [{state_timeout, 0, decide} || State =:= passive]};
 heard(_State, {greet, Node}, Data) ->
     {keep_state, follow(Node, Data)};
 heard(_State, _Other, _Data) ->
@@ -272,6 +342,8 @@ forget_mnesia(#data{mnesia = Monitor} = Data) ->
 
 refuse(From, settled, _Data) -> {keep_state_and_data, [{reply, From, ok}]};
 refuse(From, handover, _Data) -> {keep_state_and_data, [{reply, From, {error, not_active}}]};
+refuse(From, {hold, Pid}, Data) -> {keep_state, held(Pid, Data), [{reply, From, ok}]};
+refuse(From, release, Data) -> {keep_state, released(Data), [{reply, From, ok}]};
 refuse(From, stand_down, Data) -> {keep_state, Data#data{leaving = true}, [{reply, From, ok}]}.
 
 %% Tells the peers and leaves the note for the status.
@@ -284,8 +356,12 @@ said(State, #data{group = Group, peers = Peers} = Data) ->
     ok = era_callstore_router:note({group, Group, here}, Said#{since => Data#data.since}),
     Data.
 
-mine(State, #data{member = #{order := Order, instance := Instance}, epoch = Epoch, yielded = Yielded}) ->
-    #{node => node(), order => Order, instance => Instance, state => State, epoch => Epoch, yielded => Yielded}.
+mine(State, #data{group = Group, member = #{order := Order, instance := Instance}, epoch = Epoch, yielded = Yielded}) ->
+    Lineage = case State of waiting -> none; loading -> none; _ -> era_callstore_lineage:of_copy(Group) end,
+    #{
+        node => node(), order => Order, instance => Instance, state => State, epoch => Epoch, yielded => Yielded,
+        lineage => Lineage
+    }.
 
 instance(#data{member = #{instance := Instance}}) -> Instance.
 

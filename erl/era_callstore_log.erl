@@ -1,12 +1,15 @@
 %%% The log of a group: one Mnesia table with a copy on every node of the group, and the table of epochs.
 %%%
 %%%   era_callstore_log_<Group>   {Tab, {Epoch, Node, Seq}, [chunk()]}     ordered_set; a row is one commit
-%%%   era_callstore_epoch         {Tab, Group, Epoch, Node}                set; whose term of activity it is
+%%%   era_callstore_epoch         {Tab, Group, Epoch, Node, Terms}         set; whose term of activity it is, and how far
+%%%                                                                        each term before it is known here
 %%%
-%%% Always holds: a row is written once and never changed, only deleted; append/4 writes nothing unless the term of its
-%%% caller is the one in force. Two copies with the same rows are equal.
-%%% Called by: view (load, subscribe), writer (append), group (terms), ticker (trim), and the sink that keeps its
-%%% records in Mnesia for the copies of its tables. With era_callstore_schema the only module that says `mnesia:'.
+%%% Always holds: a row is written once and never changed, only deleted; append/3 writes nothing unless the term of its
+%%% caller is the one in force. Two copies with the same rows are equal. The newest row is never deleted, so the next
+%%% term knows how far the one before it came.
+%%% Called by: view (load, subscribe), writer (append), group (terms), ticker (trim), union (what a copy lacks), and the
+%%% sink that keeps its records in Mnesia for the copies of its tables. With schema, rejoin and collection the only
+%%% module that says `mnesia:'.
 %%% Must never: look into a chunk; touch a table that is not its own.
 -module(era_callstore_log).
 
@@ -14,20 +17,33 @@
     ensure_tables/2, ensure_table/4, wait/2,
     new_term/1, term/1, append/3, delete/2,
     subscribe/1, event/2, fold/3,
-    row_key/1, size/1, copies/1, table/1
+    keys/1, chunks/2, lacking/2, know_terms/2,
+    row_key/1, size/1, copies/1, table/1,
+    incarnation/0, loaded_from/1
 ]).
--export_type([key/0, term_of_activity/0, storage/0, commit/0]).
+-export_type([key/0, known_term/0, term_of_activity/0, storage/0, commit/0]).
 
 -include_lib("kernel/include/logger.hrl").
 
 -define(EPOCHS, era_callstore_epoch).
 -define(PAGE_ROWS, 32).
+%% Terms that are remembered; copies that were apart for more take-overs than that count what is older as known.
+-define(TERMS, 64).
 
 -type key() :: {Epoch :: pos_integer(), node(), Seq :: pos_integer()}.
+%% A term of activity that is over, and its last row that was known when the next began.
+-type known_term() :: {Epoch :: pos_integer(), node(), LastSeq :: non_neg_integer()}.
 -type storage() :: ram_copies | disc_copies.
 -type commit() :: transaction | sync_transaction | sync_dirty | async_dirty.
 -type term_of_activity() :: #{
-    group := pos_integer(), table := atom(), epoch := pos_integer(), commit := commit()
+    group := pos_integer(),
+    table := atom(),
+    epoch := pos_integer(),
+    commit := commit(),
+    %% of this node when the term began (era_callstore_pause); `any' where no other instance could have taken over
+    pauses := non_neg_integer() | any,
+    %% where copies are to be
+    nodes := [node()]
 }.
 
 %% @doc The name of the group's table. Groups come from the configuration, so the atoms are bounded by it.
@@ -37,7 +53,7 @@ table(Group) -> list_to_atom("era_callstore_log_" ++ integer_to_list(Group)).
 %% @doc Makes the log and the epochs exist with a copy on this node; joins the tables when others have made them.
 -spec ensure_tables(Group :: pos_integer(), storage()) -> ok | {error, term()}.
 ensure_tables(Group, Storage) ->
-    case ensure_table(?EPOCHS, Storage, set, [group, epoch, node]) of
+    case ensure_table(?EPOCHS, Storage, set, [group, epoch, node, terms]) of
         ok -> ensure_table(table(Group), Storage, ordered_set, [key, chunks]);
         {error, _} = Error -> Error
     end.
@@ -80,24 +96,44 @@ wait(Tables, TimeoutMs) -> mnesia:wait_for_tables(Tables, TimeoutMs).
 -spec new_term(Group :: pos_integer()) -> {ok, Epoch :: pos_integer()} | {error, term()}.
 new_term(Group) ->
     Allocate = fun() ->
-        Epoch =
+        Terms =
             case mnesia:read(?EPOCHS, Group, write) of
-                [] -> 1;
-                [{_, _, Last, _}] -> Last + 1
+                [] -> [];
+                [{_, _, Last, Node, Before}] -> known({Last, Node, last_seq(Group, Last, Node)}, Before)
             end,
-        ok = mnesia:write(?EPOCHS, {?EPOCHS, Group, Epoch, node()}, write),
+        Epoch = 1 + lists:max([newest_epoch(Group) | [E || {E, _, _} <- Terms]]),
+        ok = mnesia:write(?EPOCHS, {?EPOCHS, Group, Epoch, node(), Terms}, write),
         Epoch
     end,
-    case mnesia:sync_transaction(Allocate) of
-        {atomic, Epoch} -> {ok, Epoch};
-        {aborted, Reason} -> {error, Reason}
+    atomic(mnesia:sync_transaction(Allocate)).
+
+atomic({atomic, Value}) -> {ok, Value};
+atomic({aborted, Reason}) -> {error, Reason}.
+
+%% Of this node's own copy. In terms of Erlang an atom is more than any number.
+last_seq(Group, Epoch, Node) ->
+    case mnesia:dirty_prev(table(Group), {Epoch, Node, last}) of
+        {Epoch, Node, Seq} -> Seq;
+        _ -> 0
     end.
+
+newest_epoch(Group) ->
+    case mnesia:dirty_last(table(Group)) of
+        {Epoch, _, _} -> Epoch;
+        '$end_of_table' -> 0
+    end.
+
+%% Newest first; of a term that is known twice the most.
+known({Epoch, Node, Seq}, Terms) ->
+    Others = [T || {E, N, _} = T <- Terms, {E, N} =/= {Epoch, Node}],
+    Most = lists:max([Seq | [S || {E, N, S} <- Terms, {E, N} =:= {Epoch, Node}]]),
+    lists:sublist(lists:reverse(lists:sort([{Epoch, Node, Most} | Others])), ?TERMS).
 
 %% @doc Whose term it is, as this node knows.
 -spec term(Group :: pos_integer()) -> {Epoch :: pos_integer(), node()} | none.
 term(Group) ->
     try mnesia:dirty_read(?EPOCHS, Group) of
-        [{_, _, Epoch, Node}] -> {Epoch, Node};
+        [{_, _, Epoch, Node, _}] -> {Epoch, Node};
         [] -> none
     catch
         %% Mnesia has stopped, or the table is not there yet.
@@ -110,9 +146,9 @@ term(Group) ->
 append(#{group := Group, table := Table, epoch := Epoch, commit := Commit}, Seq, Chunks) ->
     Write = fun() ->
         case mnesia:read(?EPOCHS, Group, read) of
-            [{_, _, Epoch, Node}] when Node =:= node() ->
+            [{_, _, Epoch, Node, _}] when Node =:= node() ->
                 mnesia:write(Table, {Table, {Epoch, Node, Seq}, Chunks}, write);
-            [{_, _, Other, _}] ->
+            [{_, _, Other, _, _}] ->
                 {error, {fenced, Other}};
             [] ->
                 {error, {fenced, 0}}
@@ -124,12 +160,14 @@ append(#{group := Group, table := Table, epoch := Epoch, commit := Commit}, Seq,
         exit:{aborted, Reason} -> {error, {log, Reason}}
     end.
 
-%% @doc Deletes rows, lazily: a delete repeated or lost does no harm, so none is worth a transaction.
+%% @doc Deletes rows, lazily: a delete repeated or lost does no harm, so none is worth a transaction. The newest row of
+%% the log stays.
 -spec delete(Group :: pos_integer(), [key()]) -> ok.
 delete(Group, Keys) ->
     Table = table(Group),
     mnesia:activity(async_dirty, fun() ->
-        lists:foreach(fun(Key) -> mnesia:delete(Table, Key, write) end, Keys)
+        Newest = mnesia:dirty_last(Table),
+        lists:foreach(fun(Key) -> mnesia:delete(Table, Key, write) end, lists:delete(Newest, Keys))
     end).
 
 %% @doc The table's events come to the caller from now on; event/2 reads them.
@@ -162,6 +200,46 @@ fold_page({Rows, Next}, Fun, Acc) ->
     Folded = lists:foldl(fun({_, Key, Chunks}, A) -> Fun(Key, Chunks, A) end, Acc, Rows),
     fold_page(mnesia:select(Next), Fun, Folded).
 
+%% @doc The keys of all rows of the local copy.
+-spec keys(Group :: pos_integer()) -> [key()].
+keys(Group) -> mnesia:dirty_all_keys(table(Group)).
+
+%% @doc The chunks of a row of the local copy; none when it was deleted.
+-spec chunks(Group :: pos_integer(), key()) -> [era_callstore_nif:chunk()].
+chunks(Group, Key) -> lists:append([Chunks || {_, _, Chunks} <- mnesia:dirty_read(table(Group), Key)]).
+
+%% @doc Which of these rows of a copy that was apart have never been in the local copy.
+-spec lacking(Group :: pos_integer(), [key()]) -> [key()].
+lacking(Group, Keys) ->
+    Table = table(Group),
+    Term = term(Group),
+    Terms = lists:append([Terms || {_, _, _, _, Terms} <- mnesia:dirty_read(?EPOCHS, Group)]),
+    [Key || Key <- Keys, not was_here(Key, Term, Terms), mnesia:dirty_read(Table, Key) =:= []].
+
+%% A row that was here may have been trimmed since.
+was_here({Epoch, Node, _}, {Epoch, Node}, _Terms) ->
+    true;
+was_here({Epoch, Node, Seq}, _Term, Terms) ->
+    case [Last || {E, N, Last} <- Terms, E =:= Epoch, N =:= Node] of
+        [Last] -> Seq =< Last;
+        [] when length(Terms) < ?TERMS -> false;
+        [] -> Epoch < element(1, lists:last(Terms))
+    end.
+
+%% @doc Rows of these terms are here from now on, under keys of their own.
+-spec know_terms(Group :: pos_integer(), [known_term()]) -> ok | {error, term()}.
+know_terms(_Group, []) ->
+    ok;
+know_terms(Group, More) ->
+    Know = fun() ->
+        [{_, _, Epoch, Node, Terms}] = mnesia:read(?EPOCHS, Group, write),
+        mnesia:write(?EPOCHS, {?EPOCHS, Group, Epoch, Node, lists:foldl(fun known/2, Terms, More)}, write)
+    end,
+    case atomic(mnesia:sync_transaction(Know)) of
+        {ok, ok} -> ok;
+        {error, _} = Error -> Error
+    end.
+
 %% @doc The key as the core knows it.
 -spec row_key(key()) -> era_callstore_nif:row_key().
 row_key(Key) -> term_to_binary(Key).
@@ -173,6 +251,24 @@ size(Group) ->
         mnesia:table_info(table(Group), size)
     catch
         exit:{aborted, _} -> 0
+    end.
+
+%% @doc The run of Mnesia on this node; `none' when it does not run.
+-spec incarnation() -> pid() | none.
+incarnation() ->
+    case whereis(mnesia_sup) of
+        undefined -> none;
+        Pid -> Pid
+    end.
+
+%% @doc The node whose copy the local one was loaded from, this one for its own disc; `none' while it is not loaded.
+-spec loaded_from(Group :: pos_integer()) -> node() | none.
+loaded_from(Group) ->
+    try {mnesia:table_info(table(Group), where_to_read), mnesia:table_info(table(Group), load_node)} of
+        {Here, Node} when Here =:= node(), Node =/= unknown -> Node;
+        _ -> none
+    catch
+        exit:{aborted, _} -> none
     end.
 
 %% @doc Nodes that hold a copy that works now.

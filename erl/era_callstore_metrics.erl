@@ -21,8 +21,13 @@ gauges() ->
 -spec text() -> iolist().
 text() ->
     Groups = [{Group, era_callstore_status:group_here(Group)} || Group <- era_callstore_router:local_groups()],
+    #{apart := Apart, heal_due := Due} = era_callstore_heal:apart(),
     [
         [counter(Counter) || Counter <- era_callstore_counters:all()],
+        metric("apart_nodes", "gauge", "Nodes whose Mnesia runs apart from the one here", [{"", length(Apart)}]),
+        metric("heal_due", "gauge", "Whether this node waits for era_callstore:heal/1", [
+            {"", case Due of true -> 1; false -> 0 end}
+        ]),
         [gauge(Gauge, Groups) || Gauge <- gauges()],
         metric("active", "gauge", "Whether this node is active for the group", [
             {label(Group), case State of active -> 1; _ -> 0 end} || {Group, #{state := State}} <- Groups

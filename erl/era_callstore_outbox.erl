@@ -144,8 +144,10 @@ item({Cid, Revision, [Domain | _] = Domains, EndTs, Record, Projection}) ->
         projection => Projection
     }.
 
-in_term(#state{options = #{term := #{group := Group, epoch := Epoch}}}) ->
-    era_callstore_log:term(Group) =:= {Epoch, node()}.
+%% Another may be active by now where this node was paused.
+in_term(#state{options = #{term := #{group := Group, epoch := Epoch, pauses := Pauses}}}) ->
+    (Pauses =:= any orelse era_callstore_pause:count() =:= Pauses) andalso
+        era_callstore_log:term(Group) =:= {Epoch, node()}.
 
 accepted(#state{group = Group, sink = Sink, batch = Batch} = State) ->
     Chunk = era_callstore_nif:accepted(Sink, Batch, era_callstore_clock:now_ms()),

@@ -6,14 +6,16 @@
 %%% Must never: send a message or look at a clock.
 -module(era_callstore_peers).
 
--export([new/1, nodes/1, hear/3, away/2, unknown/1, decide/3, active/1]).
+-export([new/1, nodes/1, hear/3, away/2, unknown/1, lineage/2, decide/3, active/1]).
 -export_type([peers/0, said/0, state/0]).
 
 -type state() :: waiting | loading | passive | active.
 -type said() :: #{
     node := node(), order := integer(), instance := binary(), state := state(), epoch := non_neg_integer(),
     %% gave its activity up on request, and takes it again only when nobody else can
-    yielded := boolean()
+    yielded := boolean(),
+    %% of its copy, where that is loaded
+    lineage := era_callstore_lineage:lineage() | none
 }.
 -opaque peers() :: #{node() => unknown | away | said()}.
 
@@ -38,6 +40,14 @@ away(_Stranger, Peers) -> Peers.
 %% @doc Peers that have not answered and are not known to be away.
 -spec unknown(peers()) -> [node()].
 unknown(Peers) -> [Node || {Node, unknown} <- maps:to_list(Peers)].
+
+%% @doc The lineage that a peer's copy is of, as far as it has said.
+-spec lineage(node(), peers()) -> era_callstore_lineage:lineage() | none.
+lineage(Node, Peers) ->
+    case Peers of
+        #{Node := #{lineage := Lineage}} -> Lineage;
+        _ -> none
+    end.
 
 %% @doc The peer that says it is active, the latest term first.
 -spec active(peers()) -> {ok, said()} | none.

@@ -13,7 +13,7 @@
 -export([start_link/0, use/1, resource/0, route/1]).
 -export([publish_writer/4, retract_writer/1, writer/1, publish_store/2, retract_store/1, store/1, local_groups/0]).
 -export([note/2, noted/1, forget/1]).
--export([active_node/1, copies/1, await_active/2, join_node/0, nodes/0]).
+-export([active_node/1, active_nodes/1, copies/1, await_active/2, join_node/0, nodes/0]).
 -export_type([key/0]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2]).
 
@@ -24,7 +24,7 @@
 -define(FORGET_WAITER_MS, 600000).
 
 %% Who says something of itself: of which group, and of which part.
--type key() :: {group | outbox | trim | ticker | watch | jobs, pos_integer(), term()}.
+-type key() :: {group | outbox | trim | ticker | watch | jobs, pos_integer(), term()} | {heal, 0, here | lost}.
 
 -record(state, {monitor :: reference(), waiting = #{} :: #{pos_integer() => [{gen_server:from(), integer()}]}}).
 
@@ -138,6 +138,10 @@ active_node(Group) ->
                 [] -> none
             end
     end.
+
+%% @doc All nodes where the group is active: more than one while nodes that were apart have not been healed.
+-spec active_nodes(Group :: pos_integer()) -> [node()].
+active_nodes(Group) -> lists:usort([node(Pid) || Pid <- pg:get_members(?SCOPE, {active, Group})]).
 
 %% @doc Nodes with a loaded copy of the group, this one first.
 -spec copies(Group :: pos_integer()) -> [node()].

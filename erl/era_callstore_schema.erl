@@ -3,12 +3,12 @@
 %%%
 %%% Always holds: Mnesia that the host runs is used as it is and never stopped by us; a schema of another node is
 %%% never opened for work. First starts of nodes that see each other happen one after the other, so one schema results.
-%%% Called by: the application at start and stop, and the groups when Mnesia has gone away under them.
-%%% With era_callstore_log the only module that says `mnesia:'.
+%%% Called by: the application at start and stop, the groups when Mnesia has gone away under them, and
+%%% era_callstore_rejoin (restart/1). With the log, rejoin and the collection the only module that says `mnesia:'.
 %%% Must never: touch a table; delete a directory.
 -module(era_callstore_schema).
 
--export([start/1, stop/0, running/0, monitor/0, subscribe_system/0]).
+-export([start/1, stop/0, running/0, monitor/0, subscribe_system/0, is_ours/0, restart/1]).
 -export_type([options/0, reason/0]).
 
 -include_lib("kernel/include/logger.hrl").
@@ -42,6 +42,7 @@ start(Options) ->
 %% the application controller that stops it is still busy with us.
 -spec stop() -> ok.
 stop() ->
+    ok = await_stopped(persistent_term:get(?WHOSE, host)),
     case {persistent_term:get(?WHOSE, host), running()} of
         {{ours, Dir}, true} ->
             _ = mnesia:sync_log(),
@@ -96,6 +97,34 @@ subscribe_system() ->
         {error, _} = Error -> Error
     end.
 
+%% @doc Whether Mnesia that runs was started by us.
+-spec is_ours() -> boolean().
+is_ours() ->
+    case persistent_term:get(?WHOSE, host) of
+        {ours, _} -> true;
+        _ -> false
+    end.
+
+%% @doc Stops Mnesia of ours, then does something with its directory (`none' where it keeps nothing on disc) while nobody
+%% uses it. Who starts Mnesia meanwhile, as the groups do when it has gone, waits for that.
+-spec restart(Then :: fun((Dir :: file:filename() | none) -> ok)) -> ok | {error, {mnesia_restart, term()}}.
+restart(Then) ->
+    {ours, Dir} = persistent_term:get(?WHOSE),
+    {Stopper, Monitor} = spawn_monitor(fun() ->
+        receive
+            begin_now -> ok
+        end,
+        stopped = mnesia:stop(),
+        release(Dir),
+        ok = Then(Dir)
+    end),
+    persistent_term:put(?WHOSE, {stopping, Stopper}),
+    Stopper ! begin_now,
+    receive
+        {'DOWN', Monitor, process, Stopper, normal} -> ok;
+        {'DOWN', Monitor, process, Stopper, Reason} -> {error, {mnesia_restart, Reason}}
+    end.
+
 %% --- Mnesia of the host
 
 use_running(#{disc := Disc, nodes := Nodes}) ->
@@ -124,13 +153,18 @@ wait_running() ->
         Other -> Other
     end.
 
+%% A node of our schema whose Mnesia runs without ours went on apart: Mnesia would take it in with what it has, and
+%% era_callstore_heal is to bring both together first.
 connect(Nodes) ->
-    case with_mnesia(Nodes) of
+    case with_mnesia(Nodes -- mnesia:system_info(db_nodes)) of
         [] -> ok;
         There -> join_error(There, mnesia:change_config(extra_db_nodes, There))
     end.
 
 join_error(_Nodes, {ok, _}) -> ok;
+%% Each has made tables of its own: we begin apart, and era_callstore_heal brings both together.
+join_error(Nodes, {error, {merge_schema_failed, Reason}}) ->
+    ?LOG_WARNING(#{what => "Mnesia of these nodes has tables of its own: it is not joined", nodes => Nodes, reason => Reason});
 join_error(Nodes, {error, Reason}) -> {error, {mnesia_join, Nodes, Reason}}.
 
 %% --- Mnesia of our own

@@ -34,7 +34,14 @@
     watch => map(),
     memory_bytes => non_neg_integer()
 }.
--type status() :: #{site := binary() | none, node := node(), groups := #{pos_integer() => group_status()}}.
+-type status() :: #{
+    site := binary() | none,
+    node := node(),
+    groups := #{pos_integer() => group_status()},
+    %% nodes whose Mnesia runs apart from the one here, and whether era_callstore:heal/1 is awaited for this node
+    apart => [node()],
+    heal_due => boolean()
+}.
 
 -define(ASK_MS, 2000).
 
@@ -43,7 +50,9 @@
 status() ->
     case era_callstore_config:in_force() of
         {ok, #{site := Site, groups := Groups}} ->
-            #{site => Site, node => node(), groups => maps:map(fun(Group, _) -> group(Group) end, Groups)};
+            (era_callstore_heal:apart())#{
+                site => Site, node => node(), groups => maps:map(fun(Group, _) -> group(Group) end, Groups)
+            };
         {error, not_running} ->
             #{site => none, node => node(), groups => #{}}
     end.

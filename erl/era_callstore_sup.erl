@@ -1,4 +1,5 @@
-%%% The top supervisor: pg for who is where, the router, the groups.
+%%% The top supervisor: pg for who is where, the beat that notices pauses, the router, the groups, and what heals this node
+%%% after a net split.
 %%%
 %%% Always holds: who depends on another starts after it and with it.
 %%% Called by: era_callstore_app.
@@ -16,7 +17,9 @@ start_link(Config) -> supervisor:start_link({local, ?MODULE}, ?MODULE, Config).
 init(Config) ->
     Children = [
         #{id => pg, start => {pg, start_link, [era_callstore]}},
+        #{id => pause, start => {era_callstore_pause, start_link, []}},
         #{id => router, start => {era_callstore_router, start_link, []}},
-        #{id => groups, start => {era_callstore_groups, start_link, [Config]}, shutdown => 60000}
+        #{id => groups, start => {era_callstore_groups, start_link, [Config]}, shutdown => 60000},
+        #{id => heal, start => {era_callstore_heal, start_link, []}, shutdown => 60000}
     ],
     {ok, {#{strategy => rest_for_one, intensity => 5, period => 60}, Children}}.

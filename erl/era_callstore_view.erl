@@ -124,6 +124,7 @@ handle_continue(wait, #state{group = Group, options = #{sinks := Sinks, context 
     case era_callstore_log:wait(Group, ?WAIT_MS) of
         ok ->
             ok = era_callstore_sink:prepare(Sinks, Context),
+            ok = era_callstore_lineage:learn(Group),
             {noreply, State, {continue, fold}};
         {timeout, Tables} ->
             ?LOG_NOTICE(#{what => "waiting for tables to load", group => Group, tables => Tables}),

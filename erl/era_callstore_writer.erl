@@ -6,12 +6,13 @@
 %%% While one commit runs the next row gathers, so the size of a row follows the load; a lone chunk waits for nothing.
 %%% Always holds: an answer {ok, …} comes after the commit and after the fold. A row has at most 4,096 events and 1 MiB,
 %%% unless one chunk alone has more. Bytes on the way to this process are counted in Queue before they are sent.
-%%% A writer whose term is over writes nothing, stops at once and answers nobody: callers see it go and look again.
+%%% A writer whose term is over writes nothing, stops at once and answers nobody: callers see it go and look again. So
+%%% does one whose node was paused: another may be active by now.
 %%% Called by: era_callstore_put (put), ticker and outbox (append/3), group (start, stop/1).
 %%% Must never: look into a chunk, wait for a sink, or serve two terms.
 -module(era_callstore_writer).
 
--export([start_link/1, put/4, append/3, await/2, attach/2, settle/1, stop/1]).
+-export([start_link/1, put/4, append/3, await/2, attach/2, settle/1, quiet/2, stop/1]).
 -export([init/2, system_continue/3, system_terminate/4, system_get_state/1, system_code_change/4]).
 -export_type([options/0]).
 
@@ -38,6 +39,10 @@
     queue :: atomics:atomics_ref(),
     flush :: boolean(),
     node = atom_to_binary(node()) :: binary(),
+    %% who brings rows of another side: no revision is issued until all are there
+    quiet :: reference() | undefined,
+    %% who had a copy at the last commit
+    copies = [] :: [node()],
     %% who looks for work after every commit
     bells = [] :: [era_callstore_wake:bell()]
 }).
@@ -127,6 +132,15 @@ settle(Group) ->
             {error, no_active}
     end.
 
+%% @doc No revision is issued until this process has ended: of a call whose events come row by row from another side, the
+%% revision that was issued there comes last.
+-spec quiet(Group :: pos_integer(), pid()) -> ok | {error, no_active}.
+quiet(Group, Pid) ->
+    case era_callstore_router:writer(Group) of
+        {Writer, _, _} -> Writer ! {quiet, Pid}, ok;
+        none -> {error, no_active}
+    end.
+
 %% @doc Takes nothing new, finishes what waits, ends.
 -spec stop(pid()) -> ok.
 stop(Pid) ->
@@ -164,6 +178,10 @@ loop(State) ->
             %% What was committed between its owner's first look and now it has not been told of.
             ok = era_callstore_wake:ring([Bell]),
             loop(State#state{bells = [Bell | State#state.bells]});
+        {quiet, Pid} ->
+            loop(State#state{quiet = erlang:monitor(process, Pid)});
+        {'DOWN', Quiet, process, _, _} when Quiet =:= State#state.quiet ->
+            issue(State#state{quiet = undefined});
         finish ->
             era_callstore_router:retract_writer(group(State)),
             finish(State);
@@ -199,18 +217,44 @@ committed(#row{entries = Reversed, bytes = Bytes}, #state{term = Term, seq = Seq
     Entries = lists:reverse(Reversed),
     Chunks = [Chunk || {_, Chunk, _, _} <- Entries],
     ok = atomics:sub(Queue, 1, lists:sum([B || {Ref, _, _, B} <- Entries, Ref =/= none])),
+    ok = not_paused(State),
     case era_callstore_log:append(Term, Seq, Chunks) of
         ok ->
+            %% What was committed is not lost, but whether it was in time is not known.
+            ok = not_paused(State),
+            Kept = keep_own(State),
             era_callstore_counters:add(rows_committed, 1),
             era_callstore_counters:add(row_bytes_committed, Bytes),
             Flush = start_flush(State),
-            {Answers, Folded} = folded(Entries, Chunks, State),
+            {Answers, Folded} = folded(Entries, Chunks, Kept),
             ok = flushed(Flush, Bytes, State),
             answer(Entries, Answers),
             era_callstore_wake:ring(State#state.bells),
             Folded#state{seq = Seq + 1};
         {error, Reason} ->
             over({shutdown, Reason}, State)
+    end.
+
+%% What is acknowledged while a copy is missing is here and not there: should this node be started again, it is to load its
+%% own copy. Before the flush, so that it is known after SIGKILL as surely as the row.
+keep_own(#state{term = #{group := Group, nodes := Nodes}, copies = Known} = State) ->
+    case era_callstore_log:copies(Group) of
+        Known ->
+            State;
+        Copies ->
+            case Nodes -- Copies of
+                [] -> ok;
+                [_ | _] -> era_callstore_rejoin:keep_own()
+            end,
+            State#state{copies = Copies}
+    end.
+
+not_paused(#state{term = #{pauses := any}}) ->
+    ok;
+not_paused(#state{term = #{pauses := Pauses}} = State) ->
+    case era_callstore_pause:count() of
+        Pauses -> ok;
+        _ -> over({shutdown, paused}, State)
     end.
 
 start_flush(#state{flush = true}) -> era_callstore_flush:start();
@@ -252,6 +296,8 @@ answer([{Ref, _, _, _} | Entries], [Answer | Answers]) ->
     answer(Entries, Answers).
 
 %% Revisions that are due go into the next row, with what waits; alone when nothing does.
+issue(#state{quiet = Quiet} = State) when Quiet =/= undefined ->
+    loop(State);
 issue(#state{term = #{epoch := Epoch}, store = Store, node = Node} = State) ->
     case era_callstore_nif:issue(Store, era_callstore_clock:now_ms(), Epoch, Node, ?ISSUE_MAX) of
         none -> loop(State);

@@ -6,7 +6,8 @@
 %%% Must never: be part of the cluster.
 -module(cluster_node).
 
--export([plan/3, boot/1, boot/2, start/1, start/2, kill/1, kill_together/1, pause/1, resume/1, stop/1, call/4, name/1, until/2]).
+-export([plan/3, boot/1, boot/2, start/1, start/2, start_application/1, kill/1, kill_together/1, pause/1, resume/1, stop/1]).
+-export([call/4, name/1, until/2, cut/2, mend/2]).
 -export([settled/1, active/1, digests/1, missing/2, log/1]).
 -export([events_alive/2, events_over/2, cid/1]).
 -export([here_missing/1, flood/4]).
@@ -79,6 +80,10 @@ start(Plans, Settings) ->
     [ok = One || One <- Begun],
     Booted.
 
+%% @doc The application on a booted node.
+-spec start_application(running()) -> ok.
+start_application(Node) -> start_application(Node, #{}).
+
 start_application(#{plan := #{settings := Common}} = Node, Settings) ->
     ok = call(Node, application, load, [era_callstore]),
     maps:foreach(
@@ -138,6 +143,34 @@ stop(#{peer := Peer}) -> peer:stop(Peer).
 
 -spec call(running(), module(), atom(), [term()]) -> term().
 call(#{peer := Peer}, Module, Function, Arguments) -> peer:call(Peer, Module, Function, Arguments, ?CALL_MS).
+
+%% @doc No link between the nodes of one list and those of the other, until mend/2. Each expects of the other a cookie that
+%% the other does not have; a wrong one on one side alone could be the right one on the other.
+-spec cut([running()], [running()]) -> ok.
+cut(Some, Others) ->
+    _ = [
+        begin
+            true = call(One, erlang, set_cookie, [name(Other), list_to_atom("not_" ++ atom_to_list(name(Other)))]),
+            true = call(Other, erlang, set_cookie, [name(One), list_to_atom("not_" ++ atom_to_list(name(One)))])
+        end
+     || One <- Some, Other <- Others
+    ],
+    until({cut, [name(N) || N <- Some ++ Others]}, fun() ->
+        _ = [call(One, erlang, disconnect_node, [name(Other)]) || One <- Some, Other <- Others],
+        [] =:= [{A, B} || A <- Some, B <- Others, lists:member(name(B), call(A, erlang, nodes, []))]
+    end).
+
+%% @doc The links are back; whoever wants to talk connects.
+-spec mend([running()], [running()]) -> ok.
+mend(Some, Others) ->
+    _ = [
+        begin
+            true = call(One, erlang, set_cookie, [name(Other), cluster]),
+            true = call(Other, erlang, set_cookie, [name(One), cluster])
+        end
+     || One <- Some, Other <- Others
+    ],
+    ok.
 
 -spec name(running()) -> node().
 name(#{plan := #{name := Name}}) -> Name.

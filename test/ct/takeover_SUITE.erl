@@ -116,7 +116,7 @@ a_writer_of_an_old_term_commits_nothing(Config) ->
     [One, Two] = pair(Config),
     {Writer, _, _} = call(One, era_callstore_router, writer, [1]),
     {ok, Epoch} = call(Two, era_callstore_log, new_term, [1]),
-    Term = #{group => 1, table => era_callstore_log_1, epoch => Epoch - 1, commit => transaction},
+    Term = #{group => 1, table => era_callstore_log_1, epoch => Epoch - 1, commit => transaction, pauses => any, nodes => []},
     [
         ?assertEqual({error, {fenced, Epoch}}, call(One, era_callstore_log, append, [Term#{commit := Commit}, 999, [<<"chunk">>]]))
      || Commit <- [transaction, sync_transaction, sync_dirty, async_dirty]

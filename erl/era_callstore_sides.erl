@@ -1,0 +1,82 @@
+%%% Who went on apart from whom, and which of two nodes gives up its copies for those of the other. Pure.
+%%%
+%%% A node says with whom it shares one Mnesia, of what lineage its copies are, and whom it has lost since its Mnesia
+%%% started. Two nodes are apart when
+%%%   they do not share one Mnesia (a net split), or each has lost the other and a third took both in;
+%%%                                           the smaller side gives way; of two that are equally large the one without the
+%%%                                           instance of lowest order
+%%%   they share one and have copies of different lineages (one was started again with what it had);
+%%%                                           that of the later lineage gives way
+%%% Always holds: two nodes that know the same of each other decide the same: exactly one gives way.
+%%% Called by: era_callstore_heal.
+%%% Must never: ask a node.
+-module(era_callstore_sides).
+
+-export([ranks/1, is_apart/2, those_with/3, gives_way/4]).
+-export_type([ranks/0, said/0]).
+
+%% The best place that a node has: group, then order in it. No two nodes have the same.
+-type ranks() :: #{node() => {Group :: pos_integer(), Order :: integer()}}.
+-type said() :: #{
+    node := node(),
+    side := [node()],
+    lineages := #{Group :: pos_integer() => era_callstore_lineage:lineage()},
+    lost := [node()]
+}.
+
+%% @doc The ranks of all nodes of a configuration.
+-spec ranks(#{pos_integer() => era_callstore_config:group()}) -> ranks().
+ranks(Groups) ->
+    Places = [
+        {Node, {Group, Order}}
+     || {Group, #{members := Members}} <- maps:to_list(Groups), #{node := Node, order := Order} <- Members
+    ],
+    Best = fun({Node, Place}, Ranks) -> maps:update_with(Node, fun(P) -> min(P, Place) end, Place, Ranks) end,
+    lists:foldl(Best, #{}, Places).
+
+%% @doc Whether the two have gone on apart. A node without Mnesia, or whose copies are not loaded yet, has not.
+-spec is_apart(said(), said()) -> boolean().
+is_apart(#{node := Here, side := Ours} = Us, #{node := There, side := Theirs} = Them) ->
+    lists:member(Here, Ours) andalso lists:member(There, Theirs) andalso
+        (is_split(Us, Them) orelse not is_of_one_lineage(Us, Them)).
+
+is_split(#{node := Here, side := Ours, lost := WeLost}, #{node := There, lost := TheyLost}) ->
+    not lists:member(There, Ours) orelse (lists:member(There, WeLost) andalso lists:member(Here, TheyLost)).
+
+%% Of the copies that both have.
+is_of_one_lineage(#{lineages := Ours}, #{lineages := Theirs}) ->
+    maps:with(maps:keys(Theirs), Ours) =:= maps:with(maps:keys(Ours), Theirs).
+
+%% @doc Those of the peers who have what Other has and we may not.
+-spec those_with(Other :: said(), Us :: said(), Peers :: [said()]) -> [node()].
+those_with(Other, Us, Peers) ->
+    [Node || #{node := Node} = Peer <- Peers, is_apart(Us, Peer), not is_apart(Other, Peer)].
+
+%% @doc Whether we give way to another that is apart from us, as far as these peers have said how they stand.
+-spec gives_way(Us :: said(), Other :: said(), Peers :: [said()], ranks()) -> boolean().
+gives_way(#{node := Here} = Us, #{node := There} = Them, Peers, Ranks) ->
+    case is_split(Us, Them) of
+        false ->
+            newest(Us, Them) > newest(Them, Us);
+        true ->
+            Ours = side(Us, [Us | Peers]),
+            Theirs = side(Them, [Us | Peers]),
+            %% Nodes that are on both sides tell nothing: links were cut in part only.
+            Mine = strength(Ours -- Theirs, Ranks),
+            case strength(Theirs -- Ours, Ranks) of
+                Mine -> map_get(Here, Ranks) > map_get(There, Ranks);
+                Other -> Mine > Other
+            end
+    end.
+
+side(#{side := Side} = Said, Known) ->
+    Side -- [Node || #{node := Node} = Other <- Known, is_apart(Said, Other)].
+
+%% Of the groups of which both have a copy.
+newest(#{lineages := Of}, #{lineages := Others}) ->
+    lists:max([none | maps:values(maps:with(maps:keys(Others), Of))]).
+
+%% Less is stronger.
+strength(Side, Ranks) ->
+    Places = lists:sort(maps:values(maps:with(Side, Ranks))),
+    {-length(Places), Places}.

@@ -1,0 +1,129 @@
+%%% Gives the copies of another side what they lack of the copies here: rows of logs, rows of collections.
+%%%
+%%%   here: keys ──► there: which are lacking ──► here: chunks of these ──► there: committed by the active, folded
+%%% Always holds: what give/2 has given is committed on the other side when it returns ok; given twice it is there once,
+%%% because an event is known by its identity. Nothing is taken away here.
+%%% Called by: era_callstore_heal (give/2); take/2 on the other side, over erpc.
+%%% Must never: run while the instance here is active.
+-module(era_callstore_union).
+
+-export([give/2, take/2]).
+-export_type([given/0]).
+
+-type given() :: #{rows := non_neg_integer(), bytes := non_neg_integer(), kept := non_neg_integer()}.
+
+-define(ASK_MS, 30000).
+%% How long the other side may take to have an active instance.
+-define(ACTIVE_MS, 30000).
+-define(POLL_MS, 50).
+%% Keys asked for at once.
+-define(KEYS, 2000).
+
+%% @doc Gives what the nodes Others lack of the groups here, each with its members, and of the collections.
+-spec give(#{pos_integer() => [node()]}, Others :: [node(), ...]) ->
+    {ok, given()} | {error, {no_active, pos_integer()} | {refused, term()} | {asked, node(), term()}}.
+give(Groups, Others) ->
+    try
+        Shared = lists:sort([Group || {Group, Members} <- maps:to_list(Groups), Members -- Others =/= Members]),
+        Rows = lists:append([give_log(Group, Others) || Group <- Shared]),
+        Keeper = hd([active(Group, Others, now_ms() + ?ACTIVE_MS) || Group <- lists:sublist(Shared, 1)] ++ Others),
+        {ok, #{rows => length(Rows), bytes => lists:sum(Rows), kept => give_collection(Keeper)}}
+    catch
+        throw:{failed, Reason} -> {error, Reason};
+        error:{erpc, Reason} -> {error, {asked, hd(Others), Reason}};
+        exit:{exception, Reason} -> {error, {asked, hd(Others), Reason}}
+    end.
+
+%% --- logs
+
+%% The bytes of each row that was given.
+give_log(Group, Others) ->
+    Active = active(Group, Others, now_ms() + ?ACTIVE_MS),
+    Keys = lists:sort(era_callstore_log:keys(Group)),
+    Lacking = lists:append([ask(Active, era_callstore_log, lacking, [Group, Part]) || Part <- parts(Keys)]),
+    give_rows(Group, Lacking, Active).
+
+%% By a process of its own, which has the other side's writer issue nothing until it has ended.
+give_rows(_Group, [], _Active) ->
+    [];
+give_rows(Group, Keys, Active) ->
+    {Pid, Monitor} = spawn_monitor(fun() -> exit({given, catch_failed(fun() -> brought(Group, Keys, Active) end)}) end),
+    receive
+        {'DOWN', Monitor, process, Pid, {given, {ok, Bytes}}} -> Bytes;
+        {'DOWN', Monitor, process, Pid, {given, {error, Reason}}} -> throw({failed, Reason});
+        {'DOWN', Monitor, process, Pid, Reason} -> throw({failed, {asked, Active, Reason}})
+    end.
+
+brought(Group, Keys, Active) ->
+    ok = answered(ask(Active, era_callstore_writer, quiet, [Group, self()])),
+    Bytes = [give_row(Group, Key, Active) || Key <- Keys],
+    ok = answered(ask(Active, era_callstore_log, know_terms, [Group, terms(Keys)])),
+    Bytes.
+
+catch_failed(Do) ->
+    try
+        {ok, Do()}
+    catch
+        throw:{failed, Reason} -> {error, Reason}
+    end.
+
+give_row(Group, Key, Active) ->
+    Chunks = era_callstore_log:chunks(Group, Key),
+    ok = answered(ask(Active, ?MODULE, take, [Group, Chunks])),
+    iolist_size(Chunks).
+
+%% Each term with its last row.
+terms(Keys) ->
+    Last = lists:foldl(fun({E, N, S}, Acc) -> maps:update_with({E, N}, fun(L) -> max(L, S) end, S, Acc) end, #{}, Keys),
+    [{E, N, S} || {{E, N}, S} <- maps:to_list(Last)].
+
+%% The instance of the other side that is active; it may just be about to be.
+active(Group, Others, Deadline) ->
+    case [Node || Node <- era_callstore_router:active_nodes(Group), lists:member(Node, Others)] of
+        [Active | _] ->
+            Active;
+        [] ->
+            case now_ms() > Deadline of
+                true -> throw({failed, {no_active, Group}});
+                false -> receive after ?POLL_MS -> active(Group, Others, Deadline) end
+            end
+    end.
+
+%% @doc On the active: commits the chunks of a row from another side.
+-spec take(Group :: pos_integer(), [era_callstore_nif:chunk()]) -> ok | {error, term()}.
+take(_Group, []) ->
+    ok;
+take(Group, [Chunk | Chunks]) ->
+    case era_callstore_writer:append(Group, Chunk, 1) of
+        {ok, _} -> take(Group, Chunks);
+        {error, _} = Error -> Error
+    end.
+
+%% --- collections
+
+%% Records that a sink of this side kept meanwhile. Of one revision with two contents the other side's stays.
+give_collection(Other) ->
+    lists:sum([
+        give_items(ask(Other, era_callstore_collection, lacking, [Part]), Other)
+     || Part <- parts(era_callstore_collection:keys())
+    ]).
+
+give_items(Keys, Other) ->
+    Items = era_callstore_collection:items(Keys),
+    ok = answered(ask(Other, era_callstore_collection, adopt, [Items])),
+    length(Items).
+
+%% --- small things
+
+ask(Node, Module, Function, Arguments) -> erpc:call(Node, Module, Function, Arguments, ?ASK_MS).
+
+answered(ok) -> ok;
+answered({error, Reason}) -> throw({failed, {refused, Reason}}).
+
+now_ms() -> erlang:monotonic_time(millisecond).
+
+parts([]) -> [];
+parts(Keys) when length(Keys) =< ?KEYS -> [Keys];
+parts(Keys) ->
+    {Part, Rest} = lists:split(?KEYS, Keys),
+    [Part | parts(Rest)].

@@ -1,0 +1,271 @@
+%%% Nodes of one group that are cut off from each other, go on apart, and are brought together: nothing that either side
+%%% acknowledged is lost.
+-module(split_SUITE).
+
+-include_lib("common_test/include/ct.hrl").
+-include_lib("stdlib/include/assert.hrl").
+
+-export([all/0, suite/0, init_per_testcase/2, end_per_testcase/2]).
+-export([
+    both_sides_of_a_pair_are_united_on_disc/1,
+    both_sides_of_a_pair_are_united_in_ram/1,
+    the_smaller_side_joins_the_larger/1,
+    three_that_are_all_apart_are_united/1,
+    a_node_killed_while_apart_loses_nothing/1,
+    nodes_killed_one_after_the_other_lose_nothing/1,
+    links_that_are_cut_in_part_are_healed/1,
+    a_call_closed_on_both_sides_has_one_record_in_the_end/1,
+    records_kept_on_both_sides_are_all_kept/1,
+    nodes_that_began_apart_are_united/1,
+    a_host_with_tables_of_its_own_is_healed_when_asked/1,
+    a_paused_active_commits_nothing_and_is_healed/1
+]).
+
+suite() -> [{timetrap, {minutes, 3}}].
+
+all() ->
+    [
+        both_sides_of_a_pair_are_united_on_disc,
+        both_sides_of_a_pair_are_united_in_ram,
+        the_smaller_side_joins_the_larger,
+        three_that_are_all_apart_are_united,
+        a_node_killed_while_apart_loses_nothing,
+        nodes_killed_one_after_the_other_lose_nothing,
+        links_that_are_cut_in_part_are_healed,
+        a_call_closed_on_both_sides_has_one_record_in_the_end,
+        records_kept_on_both_sides_are_all_kept,
+        nodes_that_began_apart_are_united,
+        a_host_with_tables_of_its_own_is_healed_when_asked,
+        a_paused_active_commits_nothing_and_is_healed
+    ].
+
+init_per_testcase(Case, Config) ->
+    [{dir, filename:join(?config(priv_dir, Config), atom_to_list(Case))} | Config].
+
+end_per_testcase(_Case, _Config) -> ok.
+
+both_sides_of_a_pair_are_united_on_disc(Config) -> pair_is_united(<<"disc">>, Config).
+
+both_sides_of_a_pair_are_united_in_ram(Config) -> pair_is_united(<<"ram">>, Config).
+
+pair_is_united(Storage, Config) ->
+    [A, B] = Nodes = started(2, #{storage => Storage}, Config),
+    ok = put_alive(A, 1, 50),
+    ok = cut([A], [B]),
+    ok = both_active(A, B),
+    ok = put_alive(A, 51, 80),
+    ok = put_alive(B, 81, 120),
+    ok = mend([A], [B]),
+    united(Nodes, lists:seq(1, 120)).
+
+%% The runtime's guard against overlapping partitions would part B and C as well, while links go one by one.
+the_smaller_side_joins_the_larger(Config) ->
+    [A, B, C] = Nodes = started(3, #{vm => unguarded()}, Config),
+    ok = put_alive(A, 1, 50),
+    ok = cut([A], [B, C]),
+    ok = both_active(A, B),
+    ok = put_alive(A, 51, 80),
+    ok = put_alive(C, 81, 120),
+    ok = mend([A], [B, C]),
+    united(Nodes, lists:seq(1, 120)),
+    %% It was healed, not they.
+    ok = logged(A, "healed: one log again"),
+    ?assertEqual(nomatch, re:run(log(B), "healed: one log again")).
+
+three_that_are_all_apart_are_united(Config) ->
+    [A, B, C] = Nodes = started(3, #{}, Config),
+    ok = cut([A], [B]),
+    ok = cut([A, B], [C]),
+    ok = both_active(A, B),
+    ok = both_active(B, C),
+    ok = put_alive(A, 1, 30),
+    ok = put_alive(B, 31, 60),
+    ok = put_alive(C, 61, 90),
+    ok = mend([A], [B]),
+    ok = mend([A, B], [C]),
+    united(Nodes, lists:seq(1, 90)).
+
+%% What it acknowledged alone is on its disc only, and the other has gone on.
+a_node_killed_while_apart_loses_nothing(Config) ->
+    [A, B] = Nodes = started(2, #{}, Config),
+    ok = put_alive(A, 1, 30),
+    ok = cut([A], [B]),
+    ok = both_active(A, B),
+    ok = put_alive(A, 31, 60),
+    ok = put_alive(B, 61, 90),
+    ok = cluster_node:kill(B),
+    ok = put_alive(A, 91, 100),
+    #{plan := PlanB} = B,
+    %% A has forgotten the cookie that it had for the node: the link is there.
+    BAgain = cluster_node:boot(PlanB, []),
+    ok = mend([A], [BAgain]),
+    ok = cluster_node:start_application(BAgain),
+    united([A, BAgain], lists:seq(1, 100)),
+    _ = Nodes.
+
+%% Each acknowledges alone until it is killed as well; the one that died first is the first to come back.
+nodes_killed_one_after_the_other_lose_nothing(Config) ->
+    [A, B, C] = started(3, #{}, Config),
+    ok = put_alive(A, 1, 30),
+    ok = cluster_node:kill(A),
+    ok = put_alive(B, 31, 60),
+    ok = cluster_node:kill(B),
+    ok = put_alive(C, 61, 90),
+    ok = cluster_node:kill(C),
+    Again = cluster_node:start([Plan || #{plan := Plan} <- [A, B, C]]),
+    united(Again, lists:seq(1, 90)).
+
+%% Without the runtime's own guard against it: C sees both, A and B do not see each other.
+links_that_are_cut_in_part_are_healed(Config) ->
+    [A, B, C] = Nodes = started(3, #{vm => unguarded()}, Config),
+    ok = put_alive(A, 1, 30),
+    ok = cut([A], [B]),
+    ok = both_active(A, B),
+    ok = put_alive(A, 31, 60),
+    ok = put_alive(B, 61, 90),
+    ok = put_alive(C, 91, 120),
+    ok = mend([A], [B]),
+    united(Nodes, lists:seq(1, 120)).
+
+%% The end reaches both sides, as it does when a producer repeats what the first side has not answered in time.
+a_call_closed_on_both_sides_has_one_record_in_the_end(Config) ->
+    [A, B] = Nodes = started(2, #{sinks => [{collection, #{}}]}, Config),
+    Events = cluster_node:events_over(1, 20),
+    ok = cut([A], [B]),
+    ok = both_active(A, B),
+    [{ok, #{rejected := []}} = cluster_node:call(Node, era_callstore, put, [Events]) || Node <- Nodes],
+    [ok = delivered(Node) || Node <- Nodes],
+    ok = mend([A], [B]),
+    united(Nodes, lists:seq(1, 20)),
+    ok = delivered(A),
+    lists:foreach(
+        fun(N) ->
+            [Records, Records] = [cluster_node:call(Node, era_callstore, record, [cluster_node:cid(N)]) || Node <- Nodes],
+            %% Each side has issued the first; the second is the same everywhere.
+            ?assertMatch([#{<<"revision">> := 2}, #{<<"revision">> := 1}], Records),
+            ?assertMatch([_], lists:usort([Id || #{<<"record_id">> := Id} <- Records]))
+        end,
+        lists:seq(1, 20)
+    ).
+
+records_kept_on_both_sides_are_all_kept(Config) ->
+    [A, B] = Nodes = started(2, #{sinks => [{collection, #{}}]}, Config),
+    ok = cut([A], [B]),
+    ok = both_active(A, B),
+    {ok, _} = cluster_node:call(A, era_callstore, put, [cluster_node:events_over(1, 20)]),
+    {ok, _} = cluster_node:call(B, era_callstore, put, [cluster_node:events_over(21, 40)]),
+    [ok = delivered(Node) || Node <- Nodes],
+    ok = mend([A], [B]),
+    united(Nodes, lists:seq(1, 40)),
+    [
+        ?assertMatch([#{<<"revision">> := 1}], cluster_node:call(Node, era_callstore, record, [cluster_node:cid(N)]))
+     || Node <- Nodes, N <- lists:seq(1, 40)
+    ].
+
+%% Neither knew of the other when each made its tables.
+nodes_that_began_apart_are_united(Config) ->
+    [A, B] = Nodes = cluster_node:boot(cluster_node:plan(?config(dir, Config), 2, #{})),
+    ok = cut([A], [B]),
+    [ok = cluster_node:start_application(Node) || Node <- Nodes],
+    ok = both_active(A, B),
+    ok = put_alive(A, 1, 30),
+    ok = put_alive(B, 31, 60),
+    ok = mend([A], [B]),
+    united(Nodes, lists:seq(1, 60)),
+    ?assert(filelib:is_dir(filename:join([dir(B), "data.aside"]))).
+
+a_host_with_tables_of_its_own_is_healed_when_asked(Config) ->
+    [A, B] = Nodes = started(2, #{}, Config),
+    Names = [cluster_node:name(Node) || Node <- Nodes],
+    {atomic, ok} = cluster_node:call(A, mnesia, create_table, [host_table, [{disc_copies, Names}]]),
+    ok = cluster_node:call(A, mnesia, dirty_write, [{host_table, 1, before}]),
+    ok = cut([A], [B]),
+    ok = both_active(A, B),
+    ok = put_alive(A, 1, 30),
+    ok = put_alive(B, 31, 60),
+    ok = mend([A], [B]),
+    ok = cluster_node:until(alarm, fun() -> maps:get(heal_due, cluster_node:call(B, era_callstore, status, [])) end),
+    ok = logged(B, "holds\\s+tables\\s+of\\s+the\\s+host"),
+    ?assertMatch({match, _}, re:run(cluster_node:call(B, era_callstore, metrics, []), "era_callstore_heal_due 1")),
+    ?assertMatch(#{heal_due := false}, cluster_node:call(A, era_callstore, status, [])),
+    %% Both sides go on; nothing was started anew.
+    ok = put_alive(B, 61, 70),
+    [NameA, NameB] = Names,
+    ?assertMatch({ok, #{with := [NameA]}}, cluster_node:call(A, era_callstore, heal, [NameB])),
+    united(Nodes, lists:seq(1, 70)),
+    ?assertEqual([{host_table, 1, before}], cluster_node:call(B, mnesia, dirty_read, [host_table, 1])),
+    ?assertMatch(#{heal_due := false, apart := []}, cluster_node:call(B, era_callstore, status, [])),
+    ?assertEqual({error, not_apart}, cluster_node:call(A, era_callstore, heal, [NameB])).
+
+a_paused_active_commits_nothing_and_is_healed(Config) ->
+    Vm = ["-kernel", "net_ticktime", "4"],
+    [A, B, C] = Nodes = started(3, #{vm => Vm}, Config),
+    ok = put_alive(A, 1, 30),
+    {Epoch, _} = cluster_node:call(A, era_callstore_log, term, [1]),
+    ok = cluster_node:pause(A),
+    ok = cluster_node:until(next, fun() -> lists:member(cluster_node:active([B]), [cluster_node:name(B), cluster_node:name(C)]) end),
+    ok = put_alive(B, 31, 60),
+    Seen = cluster_node:call(B, era_callstore_log, keys, [1]),
+    ok = cluster_node:resume(A),
+    united(Nodes, lists:seq(1, 60)),
+    ?assertMatch({match, _}, re:run(log(A), "the term ends after a pause of this node")),
+    %% Not a row of the term that the pause has ended came after it.
+    Late = [Key || {E, _, _} = Key <- cluster_node:call(B, era_callstore_log, keys, [1]), E =:= Epoch, not lists:member(Key, Seen)],
+    ?assertEqual([], Late).
+
+%% --- what is done and what must be true
+
+started(Number, Settings, Config) ->
+    Nodes = cluster_node:start(cluster_node:plan(?config(dir, Config), Number, Settings)),
+    ok = cluster_node:until(lowest_order, fun() -> cluster_node:active(Nodes) =:= cluster_node:name(hd(Nodes)) end),
+    _ = cluster_node:settled(Nodes),
+    Nodes.
+
+unguarded() -> ["-kernel", "prevent_overlapping_partitions", "false"].
+
+put_alive(Node, From, To) ->
+    New = To - From + 1,
+    {ok, #{accepted := New, rejected := []}} =
+        cluster_node:call(Node, era_callstore, put, [cluster_node:events_alive(From, To), #{timeout => 20000}]),
+    ok.
+
+cut(Some, Others) -> cluster_node:cut(Some, Others).
+mend(Some, Others) -> cluster_node:mend(Some, Others).
+
+both_active(One, Other) ->
+    cluster_node:until(both_active, fun() ->
+        [active, active] =:= [state(Node) || Node <- [One, Other]] orelse {false, [state(Node) || Node <- [One, Other]]}
+    end).
+
+state(Node) ->
+    #{groups := #{1 := #{state := State}}} = cluster_node:call(Node, era_callstore, status, []),
+    State.
+
+delivered(Node) -> cluster_node:call(Node, era_callstore_outbox, drain, [1, 60000]).
+
+%% One Mnesia, one active, everything on every copy, and every copy the same.
+united(Nodes, Numbers) ->
+    Names = lists:sort([cluster_node:name(Node) || Node <- Nodes]),
+    ok = cluster_node:until(together, fun() ->
+        Said = [cluster_node:call(Node, era_callstore_heal, said, []) || Node <- Nodes],
+        Apart = [{A, B} || A <- Said, B <- Said, A =/= B, era_callstore_sides:is_apart(A, B)],
+        Loaded = [L || #{lineages := #{1 := L}} <- Said],
+        Sides = lists:usort([lists:sort(Side) || #{side := Side} <- Said]),
+        {Apart, length(Loaded), Sides} =:= {[], length(Nodes), [Names]} orelse {false, Said}
+    end),
+    ok = cluster_node:until(lowest_order, fun() -> cluster_node:active(Nodes) =:= cluster_node:name(hd(Nodes)) end),
+    Statuses = cluster_node:settled(Nodes),
+    Cids = [cluster_node:cid(N) || N <- Numbers],
+    ?assertEqual([], lists:append([cluster_node:missing(Node, Cids) || Node <- Nodes])),
+    ok = cluster_node:until(equal, fun() -> length(cluster_node:digests(Nodes)) =:= 1 end),
+    [?assertEqual(Started, Live + Closed) || #{started := Started, live := Live, closed := Closed} <- Statuses],
+    ?assertEqual([length(Cids)], lists:usort([Started || #{started := Started} <- Statuses])).
+
+logged(Node, What) ->
+    cluster_node:until({logged, What}, fun() -> re:run(log(Node), What) =/= nomatch end).
+
+log(#{plan := Plan}) ->
+    {ok, Log} = file:read_file(cluster_node:log(Plan)),
+    Log.
+
+dir(#{plan := #{dir := Dir}}) -> Dir.
