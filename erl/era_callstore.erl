@@ -20,7 +20,7 @@
 -export([record/1, records/2, collection/3, owner/1]).
 -export([status/0, digest/1, handover/1, metrics/0, i/0]).
 
--export_type([config/0, problem/0, event/0, put_options/0, put_result/0, report/0, key/0, filter/0, page_options/0, page/0]).
+-export_type([config/0, problem/0, event/0, put_options/0, put_result/0, rejection/0, report/0, key/0, filter/0, page_options/0, page/0]).
 
 -type config() :: era_callstore_config:input().
 -type problem() :: era_callstore_nif:problem().
@@ -32,6 +32,7 @@
     producer => binary()
 }.
 -type put_result() :: era_callstore_put:result().
+-type rejection() :: era_callstore_put:rejection().
 -type report() :: era_callstore_evidence:report().
 -type key() :: era_callstore_query:key().
 -type filter() :: #{
