@@ -5,6 +5,7 @@
 
 mod domain;
 mod player;
+mod projection;
 mod properties;
 mod scenarios;
 mod truth;
