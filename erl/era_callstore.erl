@@ -209,8 +209,8 @@ settings(Function, Config) ->
     end.
 
 put_options(Called, Options) when is_map(Options) ->
-    Deadline = erlang:monotonic_time(millisecond) + maps:get(timeout, Options, ?TIMEOUT_MS),
-    {Deadline, maps:fold(fun(K, V, Core) -> put_option(K, V, Core, Called) end, #{}, Options)};
+    Core = maps:fold(fun(Key, Value, Checked) -> put_option(Key, Value, Checked, Called) end, #{}, Options),
+    {erlang:monotonic_time(millisecond) + maps:get(timeout, Options, ?TIMEOUT_MS), Core};
 put_options(Called, _Options) ->
     era_callstore_errors:badarg(Called, 2, "a map of options is wanted").
 
