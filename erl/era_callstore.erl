@@ -20,7 +20,7 @@
 -export([record/1, records/2, collection/3, owner/1]).
 -export([status/0, digest/1, handover/1, heal/1, metrics/0, i/0]).
 
--export_type([config/0, problem/0, event/0, put_options/0, put_result/0, report/0, key/0, filter/0, page_options/0, page/0]).
+-export_type([config/0, problem/0, event/0, put_options/0, put_result/0, rejection/0, report/0, key/0, filter/0, page_options/0, page/0]).
 
 -type config() :: era_callstore_config:input().
 -type problem() :: era_callstore_nif:problem().
@@ -32,6 +32,7 @@
     producer => binary()
 }.
 -type put_result() :: era_callstore_put:result().
+-type rejection() :: era_callstore_put:rejection().
 -type report() :: era_callstore_evidence:report().
 -type key() :: era_callstore_query:key().
 -type filter() :: #{
@@ -119,7 +120,8 @@ put_json(Json, Options) ->
 -spec report(report() | [report()]) -> ok | {error, no_active}.
 report(Reports) -> era_callstore_watch:report(era_callstore_evidence:of_reports({report, [Reports]}, Reports)).
 
-%% @doc One call: the record's shape as far as it is known, with `state' and `owner'.
+%% @doc One call: the record's shape as far as it is known, with `state' and `owner', which is what `put' was told, or
+%% null; an owner on a node that this one has never heard of stays a binary.
 -spec call(key()) -> {ok, map()} | not_found | {error, no_active}.
 call(Key) -> era_callstore_query:first(call, key({call, [Key]}, Key)).
 
@@ -139,8 +141,7 @@ count(Filter) -> era_callstore_query:count(era_callstore_filter:live({count, [Fi
 
 %% @doc Live calls by state of a domain, and of each subtree one level below it.
 -spec counts(Domain :: binary()) -> #{binary() => #{binary() => non_neg_integer()}} | {error, term()}.
-counts(Domain) when is_binary(Domain) -> era_callstore_query:counts(Domain);
-counts(Domain) -> era_callstore_errors:badarg({counts, [Domain]}, 1, "the name of a domain, a binary, is wanted").
+counts(Domain) -> era_callstore_query:counts(text({counts, [Domain]}, Domain, "the name of a domain")).
 
 %% @doc What is known of a call and why, a line per event.
 -spec explain(key()) -> {ok, [binary()]} | not_found | {error, no_active}.
@@ -149,8 +150,7 @@ explain(Key) -> era_callstore_query:first(explain, key({explain, [Key]}, Key)).
 %% @doc All revisions of a call's record that the sink `collection' keeps, newest first; `no_collection' when there is no
 %% such sink.
 -spec record(Cid :: binary()) -> [map()] | {error, no_collection}.
-record(Cid) when is_binary(Cid) -> era_callstore_query:record(Cid);
-record(Cid) -> era_callstore_errors:badarg({record, [Cid]}, 1, "the cid of a call, a binary, is wanted").
+record(Cid) -> era_callstore_query:record(text({record, [Cid]}, Cid, "the cid of a call")).
 
 %% @doc One page of the records that the sink `collection' keeps, all revisions, newest first. Keys of the filter:
 %% domain, subtree, since_ms.
@@ -161,18 +161,16 @@ records(Filter, Page) ->
 
 %% @doc One page of the rows of an embedded collection, such as `cdr/COPM3_dialogs', newest first.
 -spec collection(Name :: binary(), filter(), page_options()) -> page() | {error, bad_cursor | no_collection}.
-collection(Name, Filter, Page) when is_binary(Name) ->
-    Called = {collection, [Name, Filter, Page]},
-    {Limit, Cursor} = page(Called, Page),
-    era_callstore_query:records(Name, era_callstore_filter:kept(Called, 2, Filter), Limit, Cursor);
 collection(Name, Filter, Page) ->
-    era_callstore_errors:badarg({collection, [Name, Filter, Page]}, 1, "the name of a collection, a binary, is wanted").
+    Called = {collection, [Name, Filter, Page]},
+    Collection = text(Called, Name, "the name of a collection"),
+    {Limit, Cursor} = page(Called, Page),
+    era_callstore_query:records(Collection, era_callstore_filter:kept(Called, 2, Filter), Limit, Cursor).
 
 %% @doc Who serves a domain; the node is `none' while no instance is active.
 -spec owner(Domain :: binary()) ->
     #{group := pos_integer(), instance := binary() | none, node := node() | none} | {error, {not_served, binary()}}.
-owner(Domain) when is_binary(Domain) -> era_callstore_query:owner(Domain);
-owner(Domain) -> era_callstore_errors:badarg({owner, [Domain]}, 1, "the name of a domain, a binary, is wanted").
+owner(Domain) -> era_callstore_query:owner(text({owner, [Domain]}, Domain, "the name of a domain")).
 
 %% @doc What runs and how it is.
 -spec status() -> era_callstore_status:status().
@@ -224,15 +222,13 @@ settings(Function, Config) ->
     end.
 
 put_options(Called, Options) when is_map(Options) ->
-    Deadline = erlang:monotonic_time(millisecond) + maps:get(timeout, Options, ?TIMEOUT_MS),
-    {Deadline, maps:fold(fun(K, V, Core) -> put_option(K, V, Core, Called) end, #{}, Options)};
+    Core = maps:fold(fun(Key, Value, Checked) -> put_option(Key, Value, Checked, Called) end, #{}, Options),
+    {erlang:monotonic_time(millisecond) + maps:get(timeout, Options, ?TIMEOUT_MS), Core};
 put_options(Called, _Options) ->
     era_callstore_errors:badarg(Called, 2, "a map of options is wanted").
 
 put_option(timeout, Ms, Core, _Called) when is_integer(Ms), Ms > 0 ->
     Core;
-put_option(producer, Producer, Core, _Called) when is_binary(Producer) ->
-    Core#{producer => Producer};
 put_option(owner, Owner, Core, Called) ->
     case era_callstore_owner:to_binary(Owner) of
         {ok, Binary} -> Core#{owner => Binary};
@@ -240,16 +236,32 @@ put_option(owner, Owner, Core, Called) ->
             Text = "owner: a pid, {Name, Node}, a node or {external, Binary} is wanted",
             era_callstore_errors:badarg(Called, 2, Text)
     end;
+put_option(producer, Producer, Core, Called) ->
+    case era_callstore_filter:is_text(Producer) of
+        true -> Core#{producer => Producer};
+        false -> era_callstore_errors:badarg(Called, 2, "producer: a binary in UTF-8 is wanted")
+    end;
 put_option(Key, _Value, _Core, Called) ->
     Text = "~tp: wanted are timeout (ms, above 0), owner and producer (a binary)",
     era_callstore_errors:badarg(Called, 2, io_lib:format(Text, [Key])).
 
-key(_Called, {Kind, Value} = Key) when
-    is_binary(Value), (Kind =:= cid orelse Kind =:= dialogid orelse Kind =:= callid orelse Kind =:= connectionid)
-->
-    Key;
-key(Called, _Key) ->
-    era_callstore_errors:badarg(Called, 1, "{cid | dialogid | callid | connectionid, Binary} is wanted").
+key(Called, Key) ->
+    case is_key(Key) of
+        true -> Key;
+        false -> era_callstore_errors:badarg(Called, 1, "{cid | dialogid | callid | connectionid, Binary} is wanted")
+    end.
+
+is_key({Kind, Value}) ->
+    lists:member(Kind, [cid, dialogid, callid, connectionid]) andalso era_callstore_filter:is_text(Value);
+is_key(_) ->
+    false.
+
+%% The first argument, a binary in UTF-8.
+text({_, _} = Called, Value, What) ->
+    case era_callstore_filter:is_text(Value) of
+        true -> Value;
+        false -> era_callstore_errors:badarg(Called, 1, [What, ", a binary in UTF-8, is wanted"])
+    end.
 
 %% The page is the last argument.
 page(Called, Page) when is_map(Page) ->

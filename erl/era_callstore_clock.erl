@@ -1,17 +1,19 @@
 %%% The time by which calls are judged: the system clock, or a virtual one that a demo or a test sets and advances.
 %%%
 %%% Always holds: time never runs backwards by way of this module; whoever follows the clock has done everything due
-%%% before advance_to/1 returns.
-%%% Called by: everything that hands a time to the core. Followed by the tickers.
+%%% before advance_to/1 returns, also a follower that was about to begin.
+%%% Called by: everything that hands a time to the core. Followed by the tickers, which the groups begin.
 %%% Must never: be used for timeouts of messages and processes; those are the runtime's own.
 -module(era_callstore_clock).
 
--export([now_ms/0, use_system/0, use_virtual/1, advance_to/1, is_virtual/0, follow/0]).
+-export([now_ms/0, use_system/0, use_virtual/1, advance_to/1, is_virtual/0, follow/0, begin_followers/0]).
 
 %% Messages to a follower: {era_callstore_clock, changed} when the source of time was replaced, and the call
-%% {era_callstore_clock, advanced} (answered when everything due is done).
+%% {era_callstore_clock, advanced} (answered when everything due is done). Who begins followers gets the call alone, and
+%% answers when those that it was about to begin follow.
 -define(SCOPE, era_callstore).
 -define(GROUP, clock_followers).
+-define(BEGINNERS, clock_beginners).
 
 %% @doc Milliseconds since 1970 UTC.
 -spec now_ms() -> integer().
@@ -48,12 +50,17 @@ advance_to(Ms) when is_integer(Ms) ->
             {error, system_time};
         Virtual ->
             forward(Virtual, Ms, atomics:get(Virtual, 1)),
+            lists:foreach(fun advanced/1, pg:get_local_members(?SCOPE, ?BEGINNERS)),
             lists:foreach(fun advanced/1, pg:get_local_members(?SCOPE, ?GROUP))
     end.
 
 %% @doc The calling process follows the clock from now on.
 -spec follow() -> ok.
 follow() -> pg:join(?SCOPE, ?GROUP, self()).
+
+%% @doc The calling process begins followers from now on.
+-spec begin_followers() -> ok.
+begin_followers() -> pg:join(?SCOPE, ?BEGINNERS, self()).
 
 forward(_Virtual, Ms, Current) when Current >= Ms ->
     ok;

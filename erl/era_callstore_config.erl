@@ -123,8 +123,17 @@ check(Input) ->
     ],
     case Unknown ++ lists:reverse(Problems) of
         [] -> check_whole(Values#{given => Given});
-        All -> {error, All}
+        All -> {error, All ++ sources(Values)}
     end.
+
+%% What is wrong with roles and sinks, whatever else is; of roles nothing can be said without a root.
+sources(#{sinks := Sinks} = Values) ->
+    Roles =
+        case Values of
+            #{roles := Source, master_domain := Master} -> era_callstore_role:check(Source, Master);
+            #{} -> {ok, [], []}
+        end,
+    [P || {error, Ps} <- [Roles, era_callstore_sink:check(Sinks)], P <- Ps].
 
 to_pairs(Input) when is_map(Input) -> maps:to_list(Input);
 to_pairs(Input) -> proplists:unfold(Input).
@@ -139,7 +148,11 @@ setting({Key, Default, Type, Right}, Given, {Values, Problems}) ->
     end.
 
 value(any, Value) -> {ok, Value};
-value(text, Value) when is_binary(Value), Value =/= <<>> -> {ok, Value};
+value(text, Value) when is_binary(Value), Value =/= <<>> ->
+    case unicode:characters_to_binary(Value) of
+        Value -> {ok, Value};
+        _ -> error
+    end;
 value(positive, Value) when is_integer(Value), Value > 0 -> {ok, Value};
 value({one_of, Values}, Value) ->
     case lists:member(Value, Values) of
@@ -175,9 +188,9 @@ times([{Name, V} | More], Checked) when is_binary(Name), is_integer(V), V >= 0 -
     times(More, Checked#{Name => V});
 times(_, _) -> error.
 
-check_whole(#{roles := Source, sinks := Sinks} = Values) ->
+check_whole(#{roles := Source, sinks := Sinks, master_domain := Master} = Values) ->
     CheckedSinks = era_callstore_sink:check(Sinks),
-    case era_callstore_role:check(Source) of
+    case era_callstore_role:check(Source, Master) of
         {ok, Roles, Warnings} ->
             Placed = place(Roles, Values),
             Found = [P || {error, Ps} <- [CheckedSinks, Placed], P <- Ps],
@@ -195,8 +208,8 @@ check_whole(#{roles := Source, sinks := Sinks} = Values) ->
                 Problems ->
                     {error, Problems}
             end;
-        {error, Problems} ->
-            {error, Problems ++ case CheckedSinks of {error, More} -> More; {ok, _} -> [] end}
+        {error, _} ->
+            {error, sources(Values)}
     end.
 
 %% Which limits there are is known to the core, by making a store with them.
@@ -215,8 +228,9 @@ watch_problem(Name, Value, Settings) ->
     end.
 
 %% The rules that need the set of all instances and the aliases are known to the core's router.
-router_problems(Roles, #{event_aliases := Aliases}) ->
-    case era_callstore_nif:router(era_callstore_nif:json_encode(Roles), #{event_aliases => Aliases}) of
+router_problems(Roles, Values) ->
+    Settings = maps:with([event_aliases, master_domain], Values),
+    case era_callstore_nif:router(era_callstore_nif:json_encode(Roles), Settings) of
         {ok, _} -> [];
         {error, Problems} -> Problems
     end.

@@ -16,10 +16,9 @@
 badarg({Function, Arguments}, Place, Text) ->
     Info = #{module => ?MODULE, cause => #{Place => unicode:characters_to_binary(Text)}},
     {current_stacktrace, Stack} = erlang:process_info(self(), current_stacktrace),
-    Callers = lists:dropwhile(fun({Module, _, _, _}) -> inside(Module) end, Stack),
+    Callers = lists:reverse(lists:takewhile(fun({Module, _, _, _}) -> not inside(Module) end, lists:reverse(Stack))),
     erlang:raise(error, badarg, [{era_callstore, Function, Arguments, [{error_info, Info}]} | Callers]).
 
-inside(erlang) -> true;
 inside(Module) -> Module =:= ?MODULE orelse Module =:= era_callstore orelse Module =:= era_callstore_filter orelse
     Module =:= era_callstore_evidence.
 

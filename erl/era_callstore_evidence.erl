@@ -13,7 +13,7 @@
     | #{kind := inventory, owner := era_callstore_owner:owner(), dialogs := [binary()] | failed}
     | #{kind := alive | gone, dialogid := binary()}.
 
--define(REASON_BYTES, 200).
+-define(REASON_CHARACTERS, 200).
 %% So much is told in one call of the core.
 -define(AT_ONCE, 1000).
 
@@ -42,13 +42,11 @@ in_parts(Store, Evidence) ->
 
 %% @doc The reason of a monitor as text.
 -spec reason_text(term()) -> binary().
-reason_text(Reason) when is_atom(Reason) -> atom_to_binary(Reason);
-reason_text({shutdown, _} = Reason) -> printed(Reason);
-reason_text(Reason) -> printed(Reason).
-
-printed(Reason) ->
-    Text = unicode:characters_to_binary(io_lib:format("~0tP", [Reason, 12])),
-    string:slice(Text, 0, ?REASON_BYTES).
+reason_text(Reason) when is_atom(Reason) ->
+    atom_to_binary(Reason);
+reason_text(Reason) ->
+    Printed = string:slice(io_lib:format("~0tP", [Reason, 12]), 0, ?REASON_CHARACTERS),
+    <<_/binary>> = unicode:characters_to_binary(Printed).
 
 %% @doc What role code reports, as evidence; a report that is none is its caller's mistake.
 -spec of_reports(era_callstore_errors:call(), [report()]) -> [era_callstore_nif:evidence()].

@@ -5,7 +5,7 @@
 %%% Must never: drop a key that it does not know.
 -module(era_callstore_filter).
 
--export([live/2, kept/3]).
+-export([live/2, kept/3, is_text/1]).
 
 %% @doc A filter of live calls, the first of the arguments.
 -spec live(era_callstore_errors:call(), era_callstore:filter() | term()) -> map().
@@ -51,8 +51,15 @@ kept({since_ms, Value}) when is_integer(Value) -> {ok, Value};
 kept({since_ms, _}) -> {wanted, "an integer, ms since 1970 UTC, is wanted"};
 kept({_, _}) -> {wanted, "there is no such key in this filter"}.
 
-text(Value) when is_binary(Value) -> {ok, Value};
-text(_) -> {wanted, "a binary is wanted"}.
+text(Value) ->
+    case is_text(Value) of
+        true -> {ok, Value};
+        false -> {wanted, "a binary in UTF-8 is wanted"}
+    end.
+
+%% @doc Whether the core takes it for text.
+-spec is_text(term()) -> boolean().
+is_text(Value) -> is_binary(Value) andalso unicode:characters_to_binary(Value) =:= Value.
 
 states() ->
     [

@@ -74,6 +74,7 @@ callback_mode() -> [state_functions, state_enter].
 -spec init({pos_integer(), era_callstore_config:config()}) -> {ok, waiting, #data{}}.
 init({Group, Config}) ->
     process_flag(trap_exit, true),
+    ok = era_callstore_clock:begin_followers(),
     {ok, #{members := Members}, Member} = era_callstore_config:group(Config, Group),
     Nodes = lists:usort([Node || #{node := Node} <- Members, Node =/= node()]),
     Peers = era_callstore_peers:new(Nodes),
@@ -99,7 +100,7 @@ waiting(state_timeout, retry, #data{config = Config, group = Group} = Data) ->
             {keep_state_and_data, [{state_timeout, ?RETRY_MS, retry}]}
     end;
 waiting({call, From}, Request, Data) ->
-    refuse(From, Request, Data);
+    answer(From, Request, Data);
 waiting(info, Message, Data) ->
     heard(waiting, Message, Data).
 
@@ -112,7 +113,7 @@ loading(state_timeout, retry, #data{group = Group}) ->
     ok = era_callstore_view:load(Group),
     keep_state_and_data;
 loading({call, From}, Request, Data) ->
-    refuse(From, Request, Data);
+    answer(From, Request, Data);
 loading(info, {era_callstore_view, Group, loaded, Stats}, #data{group = Group} = Data) ->
     ?LOG_NOTICE(Stats#{what => "the log is folded", group => Group, instance => instance(Data)}),
     {next_state, passive, Data};
@@ -137,7 +138,7 @@ passive({call, From}, {hold, Pid}, Data) ->
 passive({call, From}, release, Data) ->
     {keep_state, said(passive, released(Data)), [{reply, From, ok}, {state_timeout, 0, decide}]};
 passive({call, From}, Request, Data) ->
-    refuse(From, Request, Data);
+    answer(From, Request, Data);
 passive(info, Message, Data) ->
     heard(passive, Message, Data).
 
@@ -146,8 +147,6 @@ active(enter, _Old, _Data) ->
     keep_state_and_data;
 active({call, From}, {hold, Pid}, Data) ->
     {next_state, passive, finish_term(held(Pid, Data)), [{reply, From, ok}]};
-active({call, From}, Request, Data) when Request =:= settled; Request =:= release ->
-    refuse(From, Request, Data);
 active({call, From}, handover, #data{peers = Peers} = Data) ->
     Able = mine(active, Data#data{yielded = true}),
     case era_callstore_peers:decide(Able, Peers, passive) of
@@ -156,6 +155,8 @@ active({call, From}, handover, #data{peers = Peers} = Data) ->
     end;
 active({call, From}, stand_down, Data) ->
     {next_state, passive, finish_term(Data#data{yielded = true, leaving = true}), [{reply, From, ok}]};
+active({call, From}, Request, Data) ->
+    answer(From, Request, Data);
 active(info, {'EXIT', Term, Reason}, #data{term = Term, group = Group} = Data) ->
     Ended = Data#data{term = undefined},
     ok = era_callstore_router:retract_writer(Group),
@@ -340,11 +341,13 @@ forget_mnesia(#data{mnesia = Monitor} = Data) ->
     erlang:demonitor(Monitor, [flush]),
     Data#data{mnesia = undefined}.
 
-refuse(From, settled, _Data) -> {keep_state_and_data, [{reply, From, ok}]};
-refuse(From, handover, _Data) -> {keep_state_and_data, [{reply, From, {error, not_active}}]};
-refuse(From, {hold, Pid}, Data) -> {keep_state, held(Pid, Data), [{reply, From, ok}]};
-refuse(From, release, Data) -> {keep_state, released(Data), [{reply, From, ok}]};
-refuse(From, stand_down, Data) -> {keep_state, Data#data{leaving = true}, [{reply, From, ok}]}.
+%% A process that answers has nothing half-done: a term that it has begun has all of its processes.
+answer(From, settled, _Data) -> {keep_state_and_data, [{reply, From, ok}]};
+answer(From, {era_callstore_clock, advanced}, _Data) -> {keep_state_and_data, [{reply, From, ok}]};
+answer(From, handover, _Data) -> {keep_state_and_data, [{reply, From, {error, not_active}}]};
+answer(From, {hold, Pid}, Data) -> {keep_state, held(Pid, Data), [{reply, From, ok}]};
+answer(From, release, Data) -> {keep_state, released(Data), [{reply, From, ok}]};
+answer(From, stand_down, Data) -> {keep_state, Data#data{leaving = true}, [{reply, From, ok}]}.
 
 %% Tells the peers and leaves the note for the status.
 said(State, #data{group = Group, peers = Peers} = Data) ->

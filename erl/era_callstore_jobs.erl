@@ -11,6 +11,7 @@
 
 -export([start_link/1, todo/2]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2]).
+-export([asked/3]).
 -export_type([options/0]).
 
 -include_lib("kernel/include/logger.hrl").
@@ -121,11 +122,15 @@ running(Kind, #state{running = Running}) -> length([K || {K, _, _} <- maps:value
 
 start(Kind, Item, #state{behaviours = Behaviours, timeouts = Timeouts, running = Running} = State) ->
     #{Kind := Module} = Behaviours,
-    {Pid, Monitor} = spawn_opt(fun() -> exit({answer, ask(Kind, Module, Item)}) end, [link, monitor]),
+    {Pid, Monitor} = spawn_opt(?MODULE, asked, [Kind, Module, Item], [link, monitor]),
     Timer = erlang:start_timer(map_get(Kind, Timeouts), self(), {too_long, Pid}),
     State#state{running = Running#{Monitor => {Kind, Item, Timer}}}.
 
 %% --- in a process of its own
+
+%% @private Ends in the answer.
+-spec asked(kind(), module(), term()) -> no_return().
+asked(Kind, Module, Item) -> exit({answer, ask(Kind, Module, Item)}).
 
 ask(probe, Module, Dialogs) ->
     Module:probe([#{dialogid => Dialog, owner => owner(Owner)} || {Dialog, Owner} <- Dialogs]);

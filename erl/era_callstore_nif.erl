@@ -8,7 +8,7 @@
 -module(era_callstore_nif).
 
 -export([
-    check_roles/1, router/2, route/2,
+    check_roles/2, router/2, route/2,
     encode/3, encode_dirty/3, encode_json/3, encode_json_dirty/3,
     new/1, apply/4, apply_dirty/4, drop_rows/2,
     tick/2, issue/5, pending/3, accepted/3, trim/3,
@@ -25,7 +25,7 @@
 -on_load(load/0).
 
 -nifs([
-    check_roles/1, router/2, route/2,
+    check_roles/2, router/2, route/2,
     encode/3, encode_dirty/3, encode_json/3, encode_json_dirty/3,
     new/1, apply/4, apply_dirty/4, drop_rows/2,
     tick/2, issue/5, pending/3, accepted/3, trim/3,
@@ -92,13 +92,14 @@
 }.
 
 %% @doc Checks all role instances of a site, a JSON array, against DOMAIN.md §4 and fills the defaults in.
--spec check_roles(RolesJson :: binary()) ->
+-spec check_roles(RolesJson :: binary(), MasterDomain :: binary()) ->
     {ok, [Role :: map()], Warnings :: [problem()]} | {error, [problem()]}.
-check_roles(_RolesJson) -> erlang:nif_error(not_loaded).
+check_roles(_RolesJson, _MasterDomain) -> erlang:nif_error(not_loaded).
 
 %% @doc Builds the table domain → group from checked role instances.
--spec router(RolesJson :: binary(), Settings :: #{event_aliases => #{binary() => binary()}}) ->
-    {ok, router()} | {error, [problem()]}.
+-spec router(RolesJson :: binary(), Settings) -> Answer when
+    Settings :: #{event_aliases => #{binary() => binary()}, master_domain => binary()},
+    Answer :: {ok, router()} | {error, [problem()]}.
 router(_RolesJson, _Settings) -> erlang:nif_error(not_loaded).
 
 %% @doc The group that serves a domain.

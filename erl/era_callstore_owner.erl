@@ -15,7 +15,10 @@
 to_binary(Pid) when is_pid(Pid) ->
     {ok, <<"pid:", (base64:encode(term_to_binary(Pid)))/binary>>};
 to_binary({external, Id}) when is_binary(Id), Id =/= <<>> ->
-    {ok, <<"external:", Id/binary>>};
+    case unicode:characters_to_binary(Id) of
+        Id -> {ok, <<"external:", Id/binary>>};
+        _ -> error
+    end;
 to_binary({Name, Node}) when is_atom(Name), is_atom(Node) ->
     {ok, <<"name:", (atom_to_binary(Name))/binary, " ", (atom_to_binary(Node))/binary>>};
 to_binary(Node) when is_atom(Node), Node =/= undefined ->

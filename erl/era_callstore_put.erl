@@ -9,11 +9,24 @@
 -module(era_callstore_put).
 
 -export([events/3, json/3, submit_here/4]).
--export_type([result/0, reason/0, options/0]).
+-export_type([result/0, reason/0, rejection/0, options/0]).
 
 -type reason() :: overload | no_active | timeout | {not_served, binary()} | poisoned.
+%% Why an event was not taken. Byte counts from 1 in the event's own text; Field is clipped to 64 characters.
+-type rejection() ::
+    not_an_object
+    | no_data
+    | no_identity
+    | too_many_fields
+    | improper_list
+    | {bad_json, Byte :: pos_integer()}
+    | {missing | bad_field | too_large | too_deep | not_utf8, Field :: binary()}.
 -type result() ::
-    {ok, #{accepted := non_neg_integer(), duplicate := non_neg_integer(), rejected := [{pos_integer(), term()}]}}
+    {ok, #{
+        accepted := non_neg_integer(),
+        duplicate := non_neg_integer(),
+        rejected := [{Index :: pos_integer(), rejection()}]
+    }}
     | {error, reason()}.
 %% What the core wants to know beside the events.
 -type options() :: #{owner => binary(), producer => binary()}.
@@ -26,7 +39,7 @@
 %% JSON lines are cut into pieces of about this size.
 -define(JSON_PART_BYTES, 1048576).
 
--record(sum, {seen = 0, accepted = 0, duplicate = 0, rejected = [] :: [[{pos_integer(), term()}]]}).
+-record(sum, {seen = 0, accepted = 0, duplicate = 0, rejected = [] :: [[{pos_integer(), rejection()}]]}).
 
 %% @doc Events as terms: a list, which may be long, or end in something that is no list.
 -spec events([map()] | term(), options(), Deadline :: integer()) -> result().

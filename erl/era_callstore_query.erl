@@ -15,6 +15,8 @@
 -type page() :: #{items := [map()], cursor := binary() | done}.
 
 -define(ASK_MS, 5000).
+%% The core's own part of a cursor.
+-define(CURSOR_BYTES, 8).
 
 %% @doc The first group that knows the call answers: `call' or `explain'.
 -spec first(call | explain, key()) -> {ok, term()} | not_found | {error, no_active}.
@@ -35,7 +37,7 @@ first([Group | Groups], What, Key, Otherwise) ->
 calls(Filter, Limit, Cursor) ->
     case cursor(Cursor) of
         {ok, start} -> calls_of(groups(Filter), start, Filter, Limit, []);
-        {ok, {Group, Within}} when is_integer(Group), Within =:= start orelse is_binary(Within) ->
+        {ok, {Group, Within}} when is_integer(Group), Within =:= start orelse byte_size(Within) =:= ?CURSOR_BYTES ->
             calls_of([G || G <- groups(Filter), G >= Group], Within, Filter, Limit, []);
         _ -> {error, bad_cursor}
     end.
@@ -122,7 +124,7 @@ instance(Group, Node) ->
 %% @doc All revisions of a call's record, newest first.
 -spec record(Cid :: binary()) -> [map()] | {error, no_collection}.
 record(Cid) ->
-    case anywhere(of_call, [record, Cid]) of
+    case anywhere(of_call, [record, string:lowercase(Cid)]) of
         {ok, Revisions} -> [decoded(Json) || Json <- Revisions];
         {error, _} = Error -> Error
     end.

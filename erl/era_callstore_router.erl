@@ -36,17 +36,22 @@ start_link() -> gen_server:start_link({local, ?MODULE}, ?MODULE, [], []).
 use(none) ->
     _ = persistent_term:erase(?RESOURCE),
     ok;
-use(#{roles := Roles, event_aliases := Aliases}) ->
-    {ok, Router} = era_callstore_nif:router(era_callstore_nif:json_encode(Roles), #{event_aliases => Aliases}),
+use(#{roles := Roles} = Config) ->
+    Settings = maps:with([event_aliases, master_domain], Config),
+    {ok, Router} = era_callstore_nif:router(era_callstore_nif:json_encode(Roles), Settings),
     persistent_term:put(?RESOURCE, Router).
 
 %% @doc The core's router, for encode; `none' before the application has started.
 -spec resource() -> era_callstore_nif:router() | none.
 resource() -> persistent_term:get(?RESOURCE, none).
 
-%% @doc The group that serves a domain.
+%% @doc The group that serves a domain; `none' also before the application has started.
 -spec route(Domain :: binary()) -> {ok, pos_integer()} | none.
-route(Domain) -> era_callstore_nif:route(persistent_term:get(?RESOURCE), Domain).
+route(Domain) ->
+    case resource() of
+        none -> none;
+        Router -> era_callstore_nif:route(Router, Domain)
+    end.
 
 %% @doc The caller is the writer of the active instance of the group; Queue counts the bytes that wait for it.
 -spec publish_writer(Group :: pos_integer(), pid(), Queue :: atomics:atomics_ref(), QueueBytes :: pos_integer()) -> ok.

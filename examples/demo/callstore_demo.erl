@@ -189,7 +189,7 @@ counted({ok, #{accepted := Accepted, duplicate := Duplicate, rejected := Rejecte
     lists:foldl(
         fun({Index, Reason}, Acc) ->
             {Number, _} = lists:nth(Index, Batch),
-            fault(io_lib:format("line ~b rejected: ~0tp", [Number, Reason]), Acc)
+            fault(io_lib:format("line ~b rejected: ~ts", [Number, rejection(Reason)]), Acc)
         end,
         Counted,
         Rejected
@@ -197,6 +197,10 @@ counted({ok, #{accepted := Accepted, duplicate := Duplicate, rejected := Rejecte
 counted({error, Reason}, [{First, _} | _] = Batch, #play{events = Events} = Play) ->
     Text = io_lib:format("~b lines from ~b on were refused: ~0tp", [length(Batch), First, Reason]),
     fault(Text, Play#play{events = Events + length(Batch)}).
+
+rejection({bad_json, Byte}) -> io_lib:format("no JSON at byte ~b", [Byte]);
+rejection({Why, Field}) -> io_lib:format("~ts (~ts)", [Field, Why]);
+rejection(Why) -> atom_to_list(Why).
 
 fault(Text, #play{faults = Faults} = Play) when length(Faults) < ?SHOWN_FAULTS ->
     Play#play{faults = Faults ++ [Text]};

@@ -13,6 +13,8 @@
     size :: non_neg_integer(),
     read = 0 :: non_neg_integer(),
     zip :: zlib:zstream() | plain,
+    %% Bytes that the lines have so far, unpacked.
+    unpacked = 0 :: non_neg_integer(),
     %% What was read and not yet given, and how much of it is known to hold no line end.
     rest = <<>> :: binary(),
     scanned = 0 :: non_neg_integer(),
@@ -90,19 +92,23 @@ more(#lines{file = File, read = Read, rest = Rest} = Lines) ->
             Lines#lines{ended = {damaged, file:format_error(Reason)}, rest = Rest}
     end.
 
-unpacked(Block, #lines{zip = plain, rest = Rest} = Lines) ->
-    Lines#lines{rest = <<Rest/binary, Block/binary>>};
+unpacked(Block, #lines{zip = plain} = Lines) ->
+    joined(Block, Lines);
 unpacked(Block, Lines) ->
     inflated(Block, Lines).
 
 %% What came out before the damage is kept. A line may be cut by the end of a piece.
-inflated(Input, #lines{zip = Zip, rest = Rest} = Lines) ->
+inflated(Input, #lines{zip = Zip} = Lines) ->
     try zlib:safeInflate(Zip, Input) of
-        {continue, Piece} -> inflated([], Lines#lines{rest = iolist_to_binary([Rest | Piece])});
-        {finished, Piece} -> Lines#lines{rest = iolist_to_binary([Rest | Piece])}
+        {continue, Piece} -> inflated([], joined(Piece, Lines));
+        {finished, Piece} -> joined(Piece, Lines)
     catch
         error:Reason -> Lines#lines{ended = {damaged, io_lib:format("the gzip data is damaged (~0p)", [Reason])}}
     end.
+
+joined(Piece, #lines{rest = Rest, unpacked = Before} = Lines) ->
+    Joined = iolist_to_binary([Rest | Piece]),
+    Lines#lines{rest = Joined, unpacked = Before + byte_size(Joined) - byte_size(Rest)}.
 
 whole(#lines{zip = plain}) ->
     true;
@@ -113,10 +119,11 @@ whole(#lines{zip = Zip}) ->
         error:data_error -> {damaged, "the gzip file ends early"}
     end.
 
-%% @doc How much of the file was read, 0 to 1.
+%% @doc How much of the file was given out, 0 to 1.
 -spec position(lines()) -> float().
-position(#lines{size = 0}) -> 1.0;
-position(#lines{read = Read, size = Size}) -> Read / Size.
+position(#lines{unpacked = 0}) -> 1.0;
+position(#lines{read = Read, size = Size, unpacked = Unpacked, rest = Rest}) ->
+    Read / Size * (Unpacked - byte_size(Rest)) / Unpacked.
 
 %% @doc Closes the file.
 -spec close(lines()) -> ok.

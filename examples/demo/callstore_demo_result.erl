@@ -163,7 +163,7 @@ files(CdrDir, Name) ->
     lists:sort(filelib:wildcard(filename:join(CdrDir, Name ++ ".*T*.ndjson"))) ++
         [F || F <- [filename:join(CdrDir, Name ++ ".ndjson")], filelib:is_regular(F)].
 
-%% Calls, not rows: a row has no revision, and one that a later revision did not change may be there twice or once.
+%% Calls, not rows: a later revision may have changed the row of its call.
 projected_in(Path) ->
     {ok, Rows} = file:read_file(Path),
     case re:run(Rows, <<"\"invite_id\":\"([^\"]*)\"">>, [global, {capture, all_but_first, binary}]) of

@@ -8,6 +8,7 @@ mod encode;
 mod input;
 mod json;
 mod outbox;
+mod owner;
 mod query;
 mod roles;
 mod store;
@@ -23,7 +24,7 @@ mod atoms {
         live, started, closed, kept, events, duplicates, late, merged, memory_bytes, pending, due, depth, oldest_ms,
         domains, instance, key, value, reason, text,
         site, master_domain, group, sinks, cdr_enabled, sorm3_enabled, watch, event_aliases,
-        owner, producer, cid, dialogid, callid, connectionid,
+        owner, external, producer, cid, dialogid, callid, connectionid,
         domain, subtree, user, number, state, binding, since_ms,
         probe, mix, rescue, owners, alarms, alive, gone, unknown, suspect, dead, mass_death,
         owner_down, owner_up, node_down, node_up, inventory, failed, rtp, mgctxid, asked, accepted,

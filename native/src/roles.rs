@@ -87,17 +87,21 @@ fn problem_terms<'a>(env: Env<'a>, problems: &[Problem]) -> Vec<Term<'a>> {
         .collect()
 }
 
-/// The roles of a text, and the warnings about them.
-fn read(text: &[u8]) -> Result<(Vec<Role>, Vec<Problem>), Vec<Problem>> {
+/// The roles of a text, and the warnings about them, in the tree below the master domain.
+fn read(text: &[u8], tree: &Tree) -> Result<(Vec<Role>, Vec<Problem>), Vec<Problem>> {
     let (roles, mut warnings) = domain::roles_from_json(text)?;
-    warnings.extend(domain::check(&roles, &Tree::default())?);
+    warnings.extend(domain::check(&roles, tree)?);
     Ok((roles, warnings))
+}
+
+fn tree(master_domain: Option<&str>) -> Result<Tree, Vec<Problem>> {
+    Tree::new(master_domain, [])
 }
 
 /// Checks role instances; the checked ones have all parameters.
 #[rustler::nif(schedule = "DirtyCpu")]
-fn check_roles<'a>(env: Env<'a>, text: Binary<'a>) -> Term<'a> {
-    match read(text.as_slice()) {
+fn check_roles<'a>(env: Env<'a>, text: Binary<'a>, master_domain: &str) -> Term<'a> {
+    match tree(Some(master_domain)).and_then(|tree| read(text.as_slice(), &tree)) {
         Ok((roles, warnings)) => {
             let roles: Vec<Term<'a>> = roles
                 .iter()
@@ -116,8 +120,12 @@ fn router<'a>(env: Env<'a>, text: Binary<'a>, settings: Term<'a>) -> NifResult<T
         Ok(aliases) => aliases.decode()?,
         Err(_) => HashMap::new(),
     };
-    let compiled = read(text.as_slice())
-        .and_then(|(roles, _)| Responsibility::compile(&roles, Tree::default()));
+    let master_domain = settings.map_get(atoms::master_domain());
+    let master_domain: Option<&str> = master_domain.ok().map(|term| term.decode()).transpose()?;
+    let compiled = tree(master_domain).and_then(|tree| {
+        let (roles, _) = read(text.as_slice(), &tree)?;
+        Responsibility::compile(&roles, tree)
+    });
     match compiled {
         Ok((table, _)) => {
             let mut groups = table.groups();

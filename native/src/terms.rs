@@ -287,4 +287,9 @@ impl Out for TermOut<'_> {
         };
         self.put(term);
     }
+
+    fn owner(&mut self, packed: &str) {
+        let term = crate::owner::term(self.env, packed);
+        self.put(term.unwrap_or_else(|| binary(self.env, packed.as_bytes())));
+    }
 }

@@ -6,39 +6,42 @@ use serde_json::value::RawValue;
 
 use super::reject::Reject;
 
-/// The objects of a text, as slices of it: `(offset, text)`; an error where no object could be cut out.
+/// The objects of a text, as slices of it; an error where no object could be cut out.
 pub fn objects(text: &[u8]) -> Vec<Result<&[u8], Reject>> {
     let start = text.iter().position(|byte| !byte.is_ascii_whitespace());
     match start.and_then(|at| text.get(at..)) {
         None => Vec::new(),
-        Some(rest) if rest.first() == Some(&b'[') => elements(text, rest),
-        Some(rest) => lines(text, rest),
+        Some(rest) if rest.first() == Some(&b'[') => elements(rest),
+        Some(rest) => lines(rest),
     }
 }
 
 /// The elements of one array.
-fn elements<'a>(text: &'a [u8], array: &'a [u8]) -> Vec<Result<&'a [u8], Reject>> {
+fn elements(array: &[u8]) -> Vec<Result<&[u8], Reject>> {
     let mut found = Vec::new();
-    let offset = |rest: &[u8]| text.len() - rest.len();
     let mut rest = trim(array.get(1..).unwrap_or_default());
     if let Some((b']', after)) = rest.split_first() {
-        return tail(text, after, found);
+        return tail(after, found);
     }
     loop {
         let mut stream = serde_json::Deserializer::from_slice(rest).into_iter::<&RawValue>();
         match stream.next() {
             Some(Ok(value)) => found.push(Ok(value.get().as_bytes())),
-            _ => {
-                found.push(Err(Reject::Json(offset(rest) + stream.byte_offset())));
+            Some(Err(error)) => {
+                found.push(Err(Reject::json(rest, &error)));
+                return found;
+            }
+            None => {
+                found.push(Err(Reject::Json(1)));
                 return found;
             }
         }
         rest = trim(rest.get(stream.byte_offset()..).unwrap_or_default());
         match rest.split_first() {
             Some((b',', after)) => rest = trim(after),
-            Some((b']', after)) => return tail(text, after, found),
+            Some((b']', after)) => return tail(after, found),
             _ => {
-                found.push(Err(Reject::Json(offset(rest))));
+                found.push(Err(Reject::Json(1)));
                 return found;
             }
         }
@@ -47,19 +50,17 @@ fn elements<'a>(text: &'a [u8], array: &'a [u8]) -> Vec<Result<&'a [u8], Reject>
 
 /// What comes behind an array is no part of it.
 fn tail<'a>(
-    text: &'a [u8],
-    after: &'a [u8],
+    after: &[u8],
     mut found: Vec<Result<&'a [u8], Reject>>,
 ) -> Vec<Result<&'a [u8], Reject>> {
-    let after = trim(after);
-    if !after.is_empty() {
-        found.push(Err(Reject::Json(text.len() - after.len())));
+    if !trim(after).is_empty() {
+        found.push(Err(Reject::Json(1)));
     }
     found
 }
 
 /// Objects one behind the other, mostly one a line.
-fn lines<'a>(text: &'a [u8], mut rest: &'a [u8]) -> Vec<Result<&'a [u8], Reject>> {
+fn lines(mut rest: &[u8]) -> Vec<Result<&[u8], Reject>> {
     let mut found = Vec::new();
     while !rest.is_empty() {
         if let Some((line, behind)) = whole_line(rest) {
@@ -73,9 +74,10 @@ fn lines<'a>(text: &'a [u8], mut rest: &'a [u8]) -> Vec<Result<&'a [u8], Reject>
                 found.push(Ok(value.get().as_bytes()));
                 stream.byte_offset()
             }
-            Some(Err(_)) => {
-                found.push(Err(Reject::Json(text.len() - rest.len())));
+            Some(Err(error)) => {
                 let end = rest.iter().position(|&byte| byte == b'\n');
+                let line = end.and_then(|end| rest.get(..end)).unwrap_or(rest);
+                found.push(Err(Reject::json(line, &error)));
                 end.map_or(rest.len(), |end| end + 1)
             }
             None => rest.len(),
@@ -121,5 +123,23 @@ mod tests {
         assert_eq!(kinds("[]"), [false; 0]);
         assert_eq!(kinds("  "), [false; 0]);
         assert_eq!(kinds("{\"a\":1}{\"b\":2}"), [true, true]);
+    }
+
+    #[test]
+    fn a_place_is_one_of_the_piece_that_is_at_fault() {
+        let place = |text: &str| {
+            let mut pieces = objects(text.as_bytes()).into_iter();
+            pieces.find_map(Result::err)
+        };
+        assert_eq!(place("{\"a\":1}\n{\"b\":?}\n"), Some(Reject::Json(6)));
+        assert_eq!(
+            place("{\"a\":1}\n{\"b\":\n{\"c\":3}\n"),
+            Some(Reject::Json(5))
+        );
+        assert_eq!(place("{\"a\":1}\nhello"), Some(Reject::Json(1)));
+        assert_eq!(place("[{\"a\":1},\n{\"b\":\n?}]"), Some(Reject::Json(7)));
+        assert_eq!(place("[{\"a\":1};{\"b\":2}]"), Some(Reject::Json(1)));
+        assert_eq!(place("[{\"a\":1}] x"), Some(Reject::Json(1)));
+        assert_eq!(place("[{\"a\":1},"), Some(Reject::Json(1)));
     }
 }

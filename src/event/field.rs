@@ -317,6 +317,8 @@ fields! {
     Boriginalnumber = 186, "boriginalnumber";
     /// Owner after a rescue.
     Newowner = 187, "newowner";
+    /// Identity of the row of the projection that goes with a revision.
+    Row = 188, "row";
 }
 
 impl Field {

@@ -29,7 +29,7 @@ pub fn read<'a>(object: &'a [u8], input: &mut Input<'a>) -> Result<(), Reject> {
     let (has_data, failed) = (envelope.has_data, envelope.failed);
     match (failed, read) {
         (Some(reason), _) => Err(reason),
-        (None, Err(error)) => Err(Reject::Json(error.column())),
+        (None, Err(error)) => Err(Reject::json(object.as_bytes(), &error)),
         (None, Ok(())) if !has_data => Err(Reject::NoData),
         (None, Ok(())) => Ok(()),
     }

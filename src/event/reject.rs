@@ -9,7 +9,7 @@ pub enum Reject {
     /// Not an object, or not a map.
     #[error("not an object")]
     NotAnObject,
-    /// Not JSON, from this byte on.
+    /// Not JSON, from this byte of the event's own text on; its first is 1.
     #[error("not JSON at byte {0}")]
     Json(usize),
     /// `data` is missing or no object.
@@ -39,6 +39,16 @@ pub enum Reject {
 }
 
 impl Reject {
+    /// Where the text of an event stops being JSON.
+    pub(super) fn json(text: &[u8], error: &serde_json::Error) -> Reject {
+        let before = text.split_inclusive(|&byte| byte == b'\n');
+        let before: usize = before
+            .take(error.line().saturating_sub(1))
+            .map(<[u8]>::len)
+            .sum();
+        Reject::Json((before + error.column()).min(text.len()).max(1))
+    }
+
     /// The reason as one word.
     pub const fn kind(&self) -> &'static str {
         match self {

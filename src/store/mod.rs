@@ -19,6 +19,7 @@ mod mixing;
 mod names;
 mod outbox;
 mod pending;
+mod projection;
 mod query;
 mod rows;
 mod states;

@@ -95,8 +95,10 @@ impl Store {
                 entry.queued = false;
                 continue;
             }
-            sets.push(issued(entry, now_ms, epoch, node));
             waiting.push_back(slot);
+            if let Some(entry) = self.entry(slot) {
+                sets.push(issued(entry, self.row_said(entry), now_ms, epoch, node));
+            }
             if sets.len() >= max.min(MAX_EVENTS) {
                 break;
             }
@@ -124,7 +126,10 @@ impl Store {
             .filter_map(|it| Some((self.waiting_entry(it, number)?, it.revision)));
         waiting
             .take(max)
-            .filter_map(|(entry, revision)| self.revision(entry, revision))
+            .filter_map(|(entry, revision)| {
+                let pending = self.revision(entry, revision)?;
+                Some(entry.without_known_row(pending, number))
+            })
             .collect()
     }
 
@@ -211,17 +216,13 @@ impl Store {
         let context = self.context(&issue.0, issue.1, entry.life.revision);
         let mut out = JsonOut::default();
         record::write(&call, &context, &mut out);
-        let projection = self.settings.sorm3_enabled.then(|| {
-            let mut out = JsonOut::default();
-            record::copm3::write(&call, &mut out).then(|| out.into_bytes())
-        });
         Some(Pending {
             cid: entry.cid,
             revision: entry.life.revision,
             domains: domains(&call),
             end_ts: call.end_ts().unwrap_or(entry.life.last_ts),
             record: out.into_bytes(),
-            projection: projection.flatten(),
+            projection: self.row(&call),
         })
     }
 
@@ -267,16 +268,23 @@ fn domains(call: &Call<'_>) -> Vec<String> {
     std::iter::once(a).chain(other).collect()
 }
 
-fn issued(entry: &Entry, now_ms: i64, epoch: i64, node: &str) -> EventSet {
+fn issued(
+    entry: &Entry,
+    row: Option<Value<'static>>,
+    now_ms: i64,
+    epoch: i64,
+    node: &str,
+) -> EventSet {
     let life = &entry.life;
     let revision = life.revision + 1;
-    let fields = [
+    let mut fields = vec![
         (Field::Revision, Value::Int(i64::from(revision))),
         (Field::Facts, Value::Int(i64::from(life.facts))),
         (Field::Sum, Value::Int(life.sum as i64)),
         (Field::Epoch, Value::Int(epoch)),
         (Field::Node, Value::Str(node)),
     ];
+    fields.extend(row.map(|row| (Field::Row, row)));
     let name = format!(
         "record:{revision}:{}:{}:{epoch}:{node}",
         life.facts, life.sum

@@ -52,8 +52,12 @@ pub fn node_of(owner: &str) -> Option<Cow<'_, str>> {
     if let Some(node) = owner.strip_prefix("node:") {
         return Some(Cow::Borrowed(node));
     }
-    let term = base64(owner.strip_prefix("pid:")?)?;
-    node_of_pid(&term).map(|node| Cow::Owned(node.to_owned()))
+    node_of_pid(&pid_bytes(owner)?).map(|node| Cow::Owned(node.to_owned()))
+}
+
+/// A pid in the external term format; `None` for another owner.
+pub fn pid_bytes(owner: &str) -> Option<Vec<u8>> {
+    base64(owner.strip_prefix("pid:")?)
 }
 
 /// Who brakes are counted for: all owners of a node together, each owner outside of Erlang by itself.

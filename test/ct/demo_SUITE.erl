@@ -50,7 +50,8 @@ plays_the_sample(Config) ->
     ?assertEqual(?CALLS, figure("calls with a record", Output)),
     ?assertEqual(?CALLS, map_size(revisions(Out))),
     ?assertEqual(figure("records, all revisions", Output), length(records(Out))),
-    ?assertEqual(?ANSWERED, length(lists:usort([Cid || #{<<"invite_id">> := Cid} <- rows(Out)]))).
+    ?assertEqual(?ANSWERED, length(lists:usort([Cid || #{<<"invite_id">> := Cid} <- rows(Out)]))),
+    ?assertEqual(?ANSWERED, length(rows(Out))).
 
 every_event_twice_is_one_play(Config) ->
     Lines = lists:append([[L, L] || L <- ?config(lines, Config)]),
@@ -82,6 +83,7 @@ bad_lines(Config) ->
     ?assertEqual(1, Status),
     ?assertEqual(length(Bad), figure("rejected", Output)),
     [?assertNotEqual(nomatch, string:find(Output, "line " ++ integer_to_list(N) ++ " rejected")) || N <- [2, 3, 4]],
+    ?assertNotEqual(nomatch, string:find(Output, "line 2 rejected: no JSON at byte 2")),
     ?assertEqual(?CALLS, map_size(revisions(Out))).
 
 file_without_events(Config) ->

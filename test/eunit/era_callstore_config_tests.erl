@@ -29,6 +29,8 @@ each_wrong_setting_is_named_test_() ->
             {site, "msk", <<"site">>},
             {site, <<>>, <<"site">>},
             {master_domain, undefined, <<"master_domain">>},
+            {master_domain, <<"no domain">>, <<"master_domain">>},
+            {site, <<255>>, <<"site">>},
             {roles, [], <<"roles">>},
             {roles, {file, "/no/such/file"}, <<"roles">>},
             {roles, [#{<<"name">> => self()}], <<"roles">>},
@@ -86,8 +88,17 @@ instances_of_one_name_are_refused_test() ->
         era_callstore_config:check(#{roles => [role(<<"one">>, 1, 1), role(<<"one">>, 1, 2)]}).
 
 every_problem_is_told_at_once_test() ->
-    {error, Problems} = era_callstore_config:check(#{site => 1, commit => 2, comit => 3}),
-    ?assertEqual([<<"comit">>, <<"commit">>, <<"site">>], lists:sort([K || #{key := K} <- Problems])).
+    Roles = [role(<<"1a">>, 1, 1), role(<<"two">>, 0, 1)],
+    {error, Problems} = era_callstore_config:check(#{site => 1, commit => 2, comit => 3, roles => Roles, sinks => [nix]}),
+    Keys = [<<"comit">>, <<"commit">>, <<"group">>, <<"name">>, <<"sinks">>, <<"site">>],
+    ?assertEqual(Keys, lists:usort([K || #{key := K} <- Problems])).
+
+the_whole_tree_below_the_master_domain_must_be_served_test() ->
+    Alfa = (role(<<"one">>, 1, 1))#{<<"include_domains">> := [<<"alfa.era.test">>]},
+    {error, [Problem]} = era_callstore_config:check(#{roles => [Alfa]}),
+    ?assertMatch(#{instance := <<"one">>, key := <<"include_domains">>, reason := not_served}, Problem),
+    ?assertMatch({ok, _}, era_callstore_config:check(#{roles => [Alfa], master_domain => <<"alfa.era.test">>})),
+    ?assertMatch({ok, _}, era_callstore_config:check(#{roles => [Alfa, role(<<"two">>, 2, 1)]})).
 
 a_disabled_instance_takes_no_part_test() ->
     Off = (role(<<"two">>, 2, 1))#{<<"enabled">> => false},

@@ -58,6 +58,46 @@ virtual_time_stands_until_it_is_advanced_and_never_goes_back_test_() ->
             ?assertEqual(1500, era_callstore_clock:now_ms())
         end}.
 
+time_is_advanced_only_when_followers_that_were_about_to_begin_have_done_what_is_due_test_() ->
+    {setup,
+        fun() ->
+            {ok, Scope} = pg:start(era_callstore),
+            ok = era_callstore_clock:use_virtual(1000),
+            Scope
+        end,
+        fun(Scope) ->
+            ok = era_callstore_clock:use_system(),
+            gen_server:stop(Scope)
+        end,
+        fun() ->
+            Self = self(),
+            Beginner = spawn_link(fun() -> begin_a_follower(Self) end),
+            receive {Beginner, ready} -> ok end,
+            ok = era_callstore_clock:advance_to(1500),
+            ?assertEqual({did, 1500}, receive {did, _} = Done -> Done after 0 -> nothing end)
+        end}.
+
+%% Answers the clock when its follower follows, as a group does that is about to begin its term.
+begin_a_follower(Test) ->
+    ok = era_callstore_clock:begin_followers(),
+    Test ! {self(), ready},
+    answered(fun() ->
+        Self = self(),
+        Follower = spawn_link(fun() ->
+            ok = era_callstore_clock:follow(),
+            Self ! follows,
+            answered(fun() -> Test ! {did, era_callstore_clock:now_ms()} end)
+        end),
+        receive follows -> Follower end
+    end).
+
+answered(Do) ->
+    receive
+        {'$gen_call', From, {era_callstore_clock, advanced}} ->
+            Do(),
+            gen_server:reply(From, ok)
+    end.
+
 system_time_is_not_advanced_test() ->
     ok = era_callstore_clock:use_system(),
     ?assertEqual({error, system_time}, era_callstore_clock:advance_to(1)),

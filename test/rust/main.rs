@@ -4,7 +4,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod domain;
+mod malformed;
 mod player;
+mod projection;
 mod properties;
 mod scenarios;
 mod split;
