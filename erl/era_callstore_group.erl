@@ -218,7 +218,10 @@ heard(State, {?MODULE, From, {said, Said}}, #data{peers = Peers} = Data) ->
     news(State, follow(node(From), Data#data{peers = era_callstore_peers:hear(node(From), Said, Peers)}));
 heard(State, {'DOWN', Monitor, process, _, Reason}, #data{mnesia = Monitor, group = Group} = Data) ->
     ?LOG_ERROR(#{what => "Mnesia has stopped", group => Group, state => State, reason => Reason}),
-    {next_state, waiting, abandon_term(Data#data{mnesia = undefined})};
+    Abandoned = abandon_term(Data#data{mnesia = undefined}),
+    %% No row comes any more: who is active elsewhere is not to wait for this copy.
+    ok = era_callstore_router:retract_store(Group),
+    {next_state, waiting, Abandoned};
 heard(State, {'DOWN', Monitor, process, _, _}, #data{monitors = Monitors, peers = Peers} = Data) when
     is_map_key(Monitor, Monitors)
 ->

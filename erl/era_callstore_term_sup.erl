@@ -16,12 +16,12 @@ start_link(Term, Store, Config) -> supervisor:start_link(?MODULE, {Term, Store, 
 -spec init({era_callstore_log:term_of_activity(), era_callstore_nif:store(), era_callstore_config:config()}) ->
     {ok, {supervisor:sup_flags(), [supervisor:child_spec()]}}.
 init({#{group := Group, commit := Commit} = Term, Store, Config}) ->
-    #{sinks := Sinks, queue_bytes := QueueBytes} = Config,
+    #{sinks := Sinks} = Config,
     {ok, #{storage := Storage, roles := #{} = Roles}, #{instance := Instance}} =
         era_callstore_config:group(Config, Group),
     #{Instance := Role} = Roles,
     Flush = Storage =/= ram_copies andalso Commit =/= async_dirty,
-    Writer = #{term => Term, store => Store, flush => Flush, queue_bytes => QueueBytes},
+    Writer = (maps:with([queue_bytes, lag_bytes], Config))#{term => Term, store => Store, flush => Flush},
     Behaviours = era_callstore_behaviours:configured(Config),
     Watch = #{
         group => Group,
