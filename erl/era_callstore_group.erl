@@ -13,7 +13,7 @@
 -module(era_callstore_group).
 -behaviour(gen_statem).
 
--export([start_link/2, settled/1, handover/1, stand_down/1]).
+-export([start_link/2, settled/1, handover/1, stand_down/1, configure/2]).
 -export([callback_mode/0, init/1, waiting/3, loading/3, passive/3, active/3, terminate/3]).
 
 -include_lib("kernel/include/logger.hrl").
@@ -49,6 +49,10 @@ handover(Group) -> gen_statem:call(name(Group), handover, 30000).
 -spec stand_down(Group :: pos_integer()) -> ok.
 stand_down(Group) -> gen_statem:call(name(Group), stand_down, 30000).
 
+%% @doc The configuration has changed in what does not concern the instance here: who the others are.
+-spec configure(Group :: pos_integer(), era_callstore_config:config()) -> ok.
+configure(Group, Config) -> gen_statem:cast(name(Group), {configure, Config}).
+
 %% @doc Returns when the group has finished what it is at: a term that has begun has all of its processes.
 -spec settled(Group :: pos_integer()) -> ok.
 settled(Group) -> gen_statem:call(name(Group), settled, 30000).
@@ -61,8 +65,8 @@ callback_mode() -> [state_functions, state_enter].
 -spec init({pos_integer(), era_callstore_config:config()}) -> {ok, waiting, #data{}}.
 init({Group, Config}) ->
     process_flag(trap_exit, true),
-    {ok, #{members := Members}, Member} = era_callstore_config:group(Config, Group),
-    Nodes = lists:usort([Node || #{node := Node} <- Members, Node =/= node()]),
+    {ok, _, Member} = era_callstore_config:group(Config, Group),
+    Nodes = others(Group, Config),
     Peers = era_callstore_peers:new(Nodes),
     Data = #data{group = Group, config = Config, member = Member, peers = Peers, since = now_ms()},
     {ok, waiting, lists:foldl(fun greet/2, Data, Nodes)}.
@@ -86,6 +90,8 @@ waiting(state_timeout, retry, #data{config = Config, group = Group} = Data) ->
     end;
 waiting({call, From}, Request, Data) ->
     refuse(From, Request, Data);
+waiting(cast, {configure, Config}, Data) ->
+    reconfigured(waiting, Config, Data);
 waiting(info, Message, Data) ->
     heard(waiting, Message, Data).
 
@@ -105,6 +111,8 @@ loading(info, {era_callstore_view, Group, loaded, Stats}, #data{group = Group} =
 loading(info, {era_callstore_view, Group, failed, Reason}, #data{group = Group}) ->
     ?LOG_ERROR(#{what => "the log cannot be loaded", group => Group, reason => Reason, retry_in_ms => ?RETRY_MS}),
     {keep_state_and_data, [{state_timeout, ?RETRY_MS, retry}]};
+loading(cast, {configure, Config}, Data) ->
+    reconfigured(loading, Config, Data);
 loading(info, Message, Data) ->
     heard(loading, Message, Data).
 
@@ -122,6 +130,8 @@ passive({call, From}, settled, Data) ->
     refuse(From, settled, Data);
 passive({call, From}, handover, _Data) ->
     {keep_state_and_data, [{reply, From, {error, not_active}}]};
+passive(cast, {configure, Config}, Data) ->
+    reconfigured(passive, Config, Data);
 passive(info, Message, Data) ->
     heard(passive, Message, Data).
 
@@ -153,6 +163,8 @@ active(info, {'EXIT', Term, Reason}, #data{term = Term, group = Group} = Data) -
 active(info, {?MODULE, _From, {give, Node}}, Data) ->
     ?LOG_NOTICE(#{what => "activity is given to a lower order", group => Data#data.group, node => Node}),
     {next_state, passive, finish_term(Data)};
+active(cast, {configure, Config}, Data) ->
+    reconfigured(active, Config, Data);
 active(info, Message, Data) ->
     heard(active, Message, Data).
 
@@ -205,6 +217,18 @@ finish_term(#data{term = Sup, group = Group} = Data) ->
     Data#data{term = undefined}.
 
 %% --- peers
+
+others(Group, Config) ->
+    #{group := Nodes} = era_callstore_placement:of_config(Group, Config),
+    lists:delete(node(), Nodes).
+
+%% Who is new is asked; who is not a peer any more does not count, and the active takes its copies back.
+reconfigured(State, Config, #data{group = Group, peers = Before} = Data) ->
+    Peers = era_callstore_peers:change(others(Group, Config), Before),
+    Changed = Data#data{config = Config, peers = Peers},
+    ok = era_callstore_placement:nodes(Group, era_callstore_placement:of_config(Group, Config)),
+    New = era_callstore_peers:nodes(Peers) -- era_callstore_peers:nodes(Before),
+    news(State, said(State, lists:foldl(fun follow/2, Changed, New))).
 
 greet(Node, #data{group = Group, monitors = Monitors} = Data) ->
     Monitor = erlang:monitor(process, {name(Group), Node}),

@@ -136,7 +136,10 @@ handle_continue(wait, #state{group = Group, options = #{sinks := Sinks, context 
             ok = era_callstore_sink:prepare(Sinks, Context),
             {noreply, State, {continue, fold}};
         {timeout, Tables} ->
-            ?LOG_NOTICE(#{what => "waiting for tables to load", group => Group, tables => Tables}),
+            ?LOG_NOTICE(#{
+                what => "waiting for tables to load",
+                group => Group, tables => Tables, nodes_down => era_callstore_log:awaited(Tables)
+            }),
             {noreply, State, {continue, wait}};
         {error, Reason} ->
             failed(Reason, State)
