@@ -5,8 +5,9 @@
 %%%
 %%% Always holds: a row is written once and never changed, only deleted; append/4 writes nothing unless the term of its
 %%% caller is the one in force. Two copies with the same rows are equal.
-%%% Called by: view (load, subscribe), writer (append), group (terms), ticker (trim), placement (holders, give_back), and the sink that keeps its
-%%% records in Mnesia for the copies of its tables. With era_callstore_schema the only module that says `mnesia:'.
+%%% Called by: view (load, subscribe), writer (append), group (terms), ticker (trim), placement (holders, give_back); the
+%%% sink that keeps its records in Mnesia for the copies of its tables. With era_callstore_schema the only module that says
+%%% `mnesia:'.
 %%% Must never: look into a chunk; touch a table that is not its own.
 -module(era_callstore_log).
 
@@ -207,8 +208,8 @@ holders(Table) ->
 -spec awaited([atom()]) -> [node()].
 awaited(Tables) -> lists:usort(lists:flatmap(fun holders/1, Tables)) -- mnesia:system_info(running_db_nodes).
 
-%% @doc Deletes the copy of a table on a node, never the last that works. `down': Mnesia does not run there and keeps its
-%% copy on disc; so long it cannot be deleted.
+%% @doc Deletes the copy of a table on a node, never the last that works. `down': Mnesia does not run there and has its
+%% copy on disc, which cannot be deleted so long.
 -spec give_back(atom(), node()) -> ok | {error, last_copy | down | term()}.
 give_back(Table, Node) ->
     case lists:delete(Node, mnesia:table_info(Table, where_to_write)) of

@@ -1,8 +1,8 @@
 %%% Gives copies back: a node that the configuration no longer places in the group keeps no copy of the group's tables.
 %%%
 %%%   configuration ──nodes──► tables' copies that are elsewhere ──► deleted from there, whether that node runs or not
-%%% A node that is down keeps its copies on disc; it is taken out of Mnesia's schema where Mnesia allows it, so that nobody
-%%% waits for it, and gives them back when it comes.
+%%% A node that is down keeps its copies on disc; it is taken out of Mnesia's schema where no table of others is there, so
+%%% that nobody waits for it, and gives them back when it comes.
 %%% Always holds: exists on the active only, whose own copy works, so the last copy is never given back. The tables that
 %%% groups share (epochs, collections) stay on every node that any group has an instance on.
 %%% Called by: the term's supervisor (start), era_callstore_group (nodes/2, when the configuration changes). Looks again
@@ -67,7 +67,8 @@ handle_info(_Other, State) -> {noreply, State}.
 %% --- copies
 
 looked(#state{group = Group, nodes = #{site := OfSite} = Nodes} = State) ->
-    Failed = [{Node, Reason} || {Table, Node} <- surplus(Group, Nodes), {error, Reason} <- [given_back(Table, Node, Group)]],
+    Surplus = surplus(Group, Nodes),
+    Failed = [{Node, Reason} || {Table, Node} <- Surplus, {error, Reason} <- [given_back(Table, Node, Group)]],
     Down = lists:usort([Node || {Node, down} <- Failed]),
     Left = [Reason || Node <- Down -- OfSite, {error, Reason} <- [given_up(Node, Group)]],
     %% One that is down and has other tables too is looked at when it comes.
@@ -82,12 +83,9 @@ again(State) ->
     State.
 
 surplus(Group, #{group := OfGroup, site := OfSite}) ->
-    [{Table, Node} || Table <- era_callstore_log:tables_of(Group), Node <- era_callstore_log:holders(Table) -- OfGroup] ++
-        [
-            {Table, Node}
-         || Table <- era_callstore_log:shared_tables() ++ era_callstore_collection:tables(),
-            Node <- era_callstore_log:holders(Table) -- OfSite
-        ].
+    Shared = era_callstore_log:shared_tables() ++ era_callstore_collection:tables(),
+    Wanted = [{Table, OfGroup} || Table <- era_callstore_log:tables_of(Group)] ++ [{Table, OfSite} || Table <- Shared],
+    [{Table, Node} || {Table, Nodes} <- Wanted, Node <- era_callstore_log:holders(Table) -- Nodes].
 
 given_back(Table, Node, Group) ->
     Given = era_callstore_log:give_back(Table, Node),

@@ -226,8 +226,5 @@ handle_info(_Other, State) ->
     {noreply, State}.
 
 tell_writer(Group, What, Views, State) ->
-    case writer(Group) of
-        {Writer, _, _} -> Writer ! {?MODULE, What, on_others(Views)};
-        none -> ok
-    end,
+    _ = [Writer ! {?MODULE, What, on_others(Views)} || {Writer, _, _} <- [writer(Group)]],
     State.

@@ -1,5 +1,5 @@
-%%% A passive copy that does not fold slows the active: memory stays bounded, nothing acknowledged is lost, and a copy that
-%%% goes is not waited for.
+%%% A passive copy that does not fold slows the active: memory stays bounded, nothing acknowledged is lost, and a copy
+%%% that goes is not waited for.
 -module(slow_passive_SUITE).
 
 -include_lib("common_test/include/ct.hrl").
@@ -44,7 +44,8 @@ a_passive_that_does_not_fold_slows_the_active_until_it_does(Config) ->
     ?assert(Lag > ?LAG_BYTES),
     %% One row at most is begun below the limit.
     ?assert(Lag =< ?LAG_BYTES + 1048576),
-    ?assertMatch({match, _}, re:run(metrics(A), "passive_lag_bytes\\{group=\"1\",node=\"" ++ atom_to_list(Waited) ++ "\"\\} [0-9]{7}")),
+    Metric = ["passive_lag_bytes\\{group=\"1\",node=\"", atom_to_list(Waited), "\"\\} [0-9]{7}"],
+    ?assertMatch({match, _}, re:run(metrics(A), Metric)),
     %% Nothing more is committed, however long the producers try; memory of the passive stays as it is.
     Rows = maps:get(lag_chunks, status(B)),
     Memory = memory(B),
