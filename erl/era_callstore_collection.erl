@@ -11,7 +11,7 @@
 %%% Must never: be read to decide anything about a live call.
 -module(era_callstore_collection).
 
--export([ensure/1, put/1, of_call/2, page/4, trim/3, size/0]).
+-export([ensure/1, tables/0, put/1, of_call/2, page/4, trim/3, size/0]).
 -export([keys/0, items/1, lacking/1, adopt/1]).
 -export_type([collection/0, item/0, key/0, cursor/0]).
 
@@ -34,6 +34,10 @@
 -type key() :: {collection(), Cid :: binary(), Revision :: pos_integer()}.
 -type place() :: {NegEndTs :: integer(), Cid :: binary(), NegRevision :: integer()}.
 -type cursor() :: start | place().
+
+%% @doc The tables that this module keeps.
+-spec tables() -> [atom()].
+tables() -> [?TABLE, ?INDEX].
 
 %% @doc Makes the tables exist with a loaded copy on this node.
 -spec ensure(era_callstore_log:storage()) -> ok | {error, term()}.

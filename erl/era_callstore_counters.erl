@@ -16,6 +16,8 @@
     | puts_no_active
     | rows_committed
     | row_bytes_committed
+    | passive_waits
+    | passive_wait_ms
     | rows_folded
     | records_delivered
     | deliveries_failed
@@ -36,6 +38,8 @@ declared() ->
         {puts_no_active, "Calls of put that found no active instance within their timeout"},
         {rows_committed, "Rows of the log committed by writers of this node"},
         {row_bytes_committed, "Bytes of those rows"},
+        {passive_waits, "Times that a writer of this node held a commit back because a passive copy was behind"},
+        {passive_wait_ms, "Time that it held commits back, ms"},
         {rows_folded, "Rows of the log folded from other nodes or at start"},
         {records_delivered, "Revisions of records that sinks have accepted, counted once per sink"},
         {deliveries_failed, "Batches that a sink refused, crashed on or took too long for"},

@@ -14,7 +14,7 @@
 -module(era_callstore_group).
 -behaviour(gen_statem).
 
--export([start_link/2, settled/1, handover/1, stand_down/1, hold/1, release/1]).
+-export([start_link/2, settled/1, handover/1, stand_down/1, configure/2, hold/1, release/1]).
 -export([callback_mode/0, init/1, waiting/3, loading/3, passive/3, active/3, terminate/3]).
 
 -include_lib("kernel/include/logger.hrl").
@@ -62,6 +62,10 @@ hold(Group) -> gen_statem:call(name(Group), {hold, self()}, 30000).
 -spec release(Group :: pos_integer()) -> ok.
 release(Group) -> gen_statem:call(name(Group), release, 30000).
 
+%% @doc The configuration has changed in what does not concern the instance here: who the others are.
+-spec configure(Group :: pos_integer(), era_callstore_config:config()) -> ok.
+configure(Group, Config) -> gen_statem:cast(name(Group), {configure, Config}).
+
 %% @doc Returns when the group has finished what it is at: a term that has begun has all of its processes.
 -spec settled(Group :: pos_integer()) -> ok.
 settled(Group) -> gen_statem:call(name(Group), settled, 30000).
@@ -75,8 +79,8 @@ callback_mode() -> [state_functions, state_enter].
 init({Group, Config}) ->
     process_flag(trap_exit, true),
     ok = era_callstore_clock:begin_followers(),
-    {ok, #{members := Members}, Member} = era_callstore_config:group(Config, Group),
-    Nodes = lists:usort([Node || #{node := Node} <- Members, Node =/= node()]),
+    {ok, _, Member} = era_callstore_config:group(Config, Group),
+    Nodes = others(Group, Config),
     Peers = era_callstore_peers:new(Nodes),
     Data = #data{group = Group, config = Config, member = Member, peers = Peers, since = now_ms()},
     ok = era_callstore_pause:follow(),
@@ -101,6 +105,8 @@ waiting(state_timeout, retry, #data{config = Config, group = Group} = Data) ->
     end;
 waiting({call, From}, Request, Data) ->
     answer(From, Request, Data);
+waiting(cast, {configure, Config}, Data) ->
+    reconfigured(waiting, Config, Data);
 waiting(info, Message, Data) ->
     heard(waiting, Message, Data).
 
@@ -120,6 +126,8 @@ loading(info, {era_callstore_view, Group, loaded, Stats}, #data{group = Group} =
 loading(info, {era_callstore_view, Group, failed, Reason}, #data{group = Group}) ->
     ?LOG_ERROR(#{what => "the log cannot be loaded", group => Group, reason => Reason, retry_in_ms => ?RETRY_MS}),
     {keep_state_and_data, [{state_timeout, ?RETRY_MS, retry}]};
+loading(cast, {configure, Config}, Data) ->
+    reconfigured(loading, Config, Data);
 loading(info, Message, Data) ->
     heard(loading, Message, Data).
 
@@ -139,6 +147,8 @@ passive({call, From}, release, Data) ->
     {keep_state, said(passive, released(Data)), [{reply, From, ok}, {state_timeout, 0, decide}]};
 passive({call, From}, Request, Data) ->
     answer(From, Request, Data);
+passive(cast, {configure, Config}, Data) ->
+    reconfigured(passive, Config, Data);
 passive(info, Message, Data) ->
     heard(passive, Message, Data).
 
@@ -180,6 +190,8 @@ active(info, {era_callstore_pause, paused}, Data) ->
 active(info, {?MODULE, _From, {give, Node}}, Data) ->
     ?LOG_NOTICE(#{what => "activity is given to a lower order", group => Data#data.group, node => Node}),
     {next_state, passive, finish_term(Data)};
+active(cast, {configure, Config}, Data) ->
+    reconfigured(active, Config, Data);
 active(info, Message, Data) ->
     heard(active, Message, Data).
 
@@ -274,6 +286,18 @@ ask_again(#data{group = Group, monitors = Monitors, peers = Peers} = Data) ->
 
 %% --- peers
 
+others(Group, Config) ->
+    #{group := Nodes} = era_callstore_placement:of_config(Group, Config),
+    lists:delete(node(), Nodes).
+
+%% Who is new is asked; who is not a peer any more does not count, and the active takes its copies back.
+reconfigured(State, Config, #data{group = Group, peers = Before} = Data) ->
+    Peers = era_callstore_peers:change(others(Group, Config), Before),
+    Changed = Data#data{config = Config, peers = Peers},
+    ok = era_callstore_placement:nodes(Group, era_callstore_placement:of_config(Group, Config)),
+    New = era_callstore_peers:nodes(Peers) -- era_callstore_peers:nodes(Before),
+    news(State, said(State, lists:foldl(fun follow/2, Changed, New))).
+
 greet(Node, #data{group = Group, monitors = Monitors} = Data) ->
     Monitor = erlang:monitor(process, {name(Group), Node}),
     {name(Group), Node} ! {?MODULE, self(), hello},
@@ -286,7 +310,10 @@ heard(State, {?MODULE, From, {said, Said}}, #data{peers = Peers} = Data) ->
     news(State, follow(node(From), Data#data{peers = era_callstore_peers:hear(node(From), Said, Peers)}));
 heard(State, {'DOWN', Monitor, process, _, Reason}, #data{mnesia = Monitor, group = Group} = Data) ->
     ?LOG_ERROR(#{what => "Mnesia has stopped", group => Group, state => State, reason => Reason}),
-    {next_state, waiting, abandon_term(Data#data{mnesia = undefined})};
+    Abandoned = abandon_term(Data#data{mnesia = undefined}),
+    %% No row comes any more: who is active elsewhere is not to wait for this copy.
+    ok = era_callstore_router:retract_store(Group),
+    {next_state, waiting, Abandoned};
 heard(State, {'DOWN', Monitor, process, _, _}, #data{monitors = Monitors, peers = Peers} = Data) when
     is_map_key(Monitor, Monitors)
 ->

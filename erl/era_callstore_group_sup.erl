@@ -19,6 +19,7 @@ init({Group, #{site := Site, master_domain := Master, sinks := Sinks} = Config})
         group => Group,
         storage => Storage,
         sinks => Sinks,
+        tell_bytes => era_callstore_credit:tell_bytes(map_get(lag_bytes, Config)),
         context => era_callstore_sink:context(Config, Group),
         settings => #{
             site => Site,

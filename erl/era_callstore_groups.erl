@@ -39,7 +39,7 @@ schema_options(#{data_dir := Dir, instances := Instances} = Config) ->
     Storages = [Storage || {ok, #{storage := Storage}, _} <- Placed],
     #{
         data_dir => Dir,
-        disc => lists:member(disc_copies, Storages),
+        disc => case Storages of [] -> later; [_ | _] -> lists:member(disc_copies, Storages) end,
         nodes => lists:usort(maps:values(Instances))
     }.
 
@@ -94,18 +94,20 @@ in_force(Config, #state{config = Old, groups = Groups} = State) ->
     ],
     lists:foreach(fun(Group) -> end_group(Group, map_get(Group, Groups)) end, Ended),
     Kept = State#state{config = Config, groups = maps:without(Ended, Groups)},
+    lists:foreach(fun(Group) -> era_callstore_group:configure(Group, Config) end, maps:keys(Kept#state.groups)),
     lists:foldl(fun(Group, S) -> start(Group, #running{}, S) end, Kept, Wanted -- maps:keys(Kept#state.groups)).
 
 local(#{groups := Groups} = Config) ->
     lists:sort([Group || Group <- maps:keys(Groups), era_callstore_config:group(Config, Group) =/= none]).
 
-%% All that a running group has been started with; domains are the router's and change under it.
+%% All that a running group has been started with; domains are the router's and change under it, and who the other
+%% instances are it is told.
 needs(Group, Config) ->
     case era_callstore_config:group(Config, Group) of
-        {ok, #{roles := Roles} = Found, Member} ->
-            Plain = maps:map(fun(_, Role) -> maps:remove(<<"include_domains">>, Role) end, Roles),
-            Others = maps:without([roles, instances, groups, event_aliases, warnings, given], Config),
-            {Found#{roles := Plain}, Member, Others};
+        {ok, #{roles := Roles, storage := Storage}, #{instance := Instance} = Member} ->
+            Own = maps:remove(<<"include_domains">>, map_get(Instance, Roles)),
+            Settings = maps:without([roles, instances, groups, event_aliases, warnings, given], Config),
+            {Storage, Own, Member, Settings};
         none ->
             none
     end.

@@ -7,9 +7,9 @@
 %%% Always holds: a row is written once and never changed, only deleted; append/3 writes nothing unless the term of its
 %%% caller is the one in force. Two copies with the same rows are equal. The newest row is never deleted, so the next
 %%% term knows how far the one before it came.
-%%% Called by: view (load, subscribe), writer (append), group (terms), ticker (trim), union (what a copy lacks), and the
-%%% sink that keeps its records in Mnesia for the copies of its tables. With schema, rejoin and collection the only
-%%% module that says `mnesia:'.
+%%% Called by: view (load, subscribe), writer (append), group (terms), ticker (trim), union (what a copy lacks), placement
+%%% (holders, give_back), and the sink that keeps its records in Mnesia for the copies of its tables. With schema, rejoin
+%%% and collection the only module that says `mnesia:'.
 %%% Must never: look into a chunk; touch a table that is not its own.
 -module(era_callstore_log).
 
@@ -19,7 +19,8 @@
     subscribe/1, event/2, fold/3,
     keys/1, chunks/2, lacking/2, know_terms/2,
     row_key/1, size/1, copies/1, table/1,
-    incarnation/0, loaded_from/1
+    incarnation/0, loaded_from/1,
+    tables_of/1, shared_tables/0, holders/1, awaited/1, give_back/2, give_up/1
 ]).
 -export_type([key/0, known_term/0, term_of_activity/0, storage/0, commit/0]).
 
@@ -29,6 +30,7 @@
 -define(PAGE_ROWS, 32).
 %% Terms that are remembered; copies that were apart for more take-overs than that count what is older as known.
 -define(TERMS, 64).
+-define(SYNC_MS, 10000).
 
 -type key() :: {Epoch :: pos_integer(), node(), Seq :: pos_integer()}.
 %% A term of activity that is over, and its last row that was known when the next began.
@@ -279,3 +281,66 @@ copies(Group) ->
     catch
         exit:{aborted, _} -> []
     end.
+
+%% @doc The tables that the group alone uses.
+-spec tables_of(Group :: pos_integer()) -> [atom()].
+tables_of(Group) -> [table(Group)].
+
+%% @doc The tables that all groups share.
+-spec shared_tables() -> [atom()].
+shared_tables() -> [?EPOCHS].
+
+%% @doc Nodes that have a copy of a table, whether they run or not; none of a table that is not there.
+-spec holders(atom()) -> [node()].
+holders(Table) ->
+    try
+        lists:append([mnesia:table_info(Table, Storage) || Storage <- [ram_copies, disc_copies, disc_only_copies]])
+    catch
+        exit:{aborted, _} -> []
+    end.
+
+%% @doc Nodes with a copy of one of these tables on which Mnesia does not run: one of them may have what is newest.
+-spec awaited([atom()]) -> [node()].
+awaited(Tables) -> lists:usort(lists:flatmap(fun holders/1, Tables)) -- mnesia:system_info(running_db_nodes).
+
+%% @doc Deletes the copy of a table on a node, never the last that works. `down': Mnesia does not run there and has its
+%% copy on disc, which cannot be deleted so long.
+-spec give_back(atom(), node()) -> ok | {error, last_copy | down | term()}.
+give_back(Table, Node) ->
+    case lists:delete(Node, mnesia:table_info(Table, where_to_write)) of
+        [] -> {error, last_copy};
+        [_ | _] -> gave(mnesia:del_table_copy(Table, Node), Table, Node)
+    end.
+
+gave({atomic, ok}, _Table, _Node) ->
+    on_disc();
+gave({aborted, Reason}, Table, Node) ->
+    case {lists:member(Node, holders(Table)), lists:member(Node, mnesia:system_info(running_db_nodes))} of
+        %% Somebody else was first.
+        {false, _} -> ok;
+        {true, false} -> {error, down};
+        {true, true} -> {error, Reason}
+    end.
+
+%% @doc Takes a node that is down out of Mnesia's schema, and so all its copies out of their tables, unless a table is
+%% there that is not ours. When it comes back, it joins with the copies it has, and they can be given back.
+-spec give_up(node()) -> ok | {error, {other_tables, [atom()]} | tuple()}.
+give_up(Node) ->
+    There = [Table || Table <- mnesia:system_info(tables), Table =/= schema, lists:member(Node, holders(Table))],
+    case [Table || Table <- There, not is_ours(Table)] of
+        [] ->
+            case mnesia:del_table_copy(schema, Node) of
+                {atomic, ok} -> on_disc();
+                {aborted, Reason} -> {error, Reason}
+            end;
+        Others ->
+            {error, {other_tables, Others}}
+    end.
+
+%% A change of the schema waits in the buffers of the VMs for up to two seconds; a node killed meanwhile would come back
+%% without it, and wait for the copy that is gone.
+on_disc() ->
+    _ = erpc:multicall(mnesia:system_info(running_db_nodes), mnesia, sync_log, [], ?SYNC_MS),
+    ok.
+
+is_ours(Table) -> lists:prefix("era_callstore_", atom_to_list(Table)).

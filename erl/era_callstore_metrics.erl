@@ -32,6 +32,10 @@ text() ->
         metric("active", "gauge", "Whether this node is active for the group", [
             {label(Group), case State of active -> 1; _ -> 0 end} || {Group, #{state := State}} <- Groups
         ]),
+        metric("passive_lag_bytes", "gauge", "Bytes of the active's rows that a passive copy has not folded yet", [
+            {["{group=\"", integer_to_list(Group), "\",node=\"", atom_to_list(Node), "\"}"], Bytes}
+         || {Group, #{passives := Passives}} <- Groups, {Node, #{lag_bytes := Bytes}} <- maps:to_list(Passives)
+        ]),
         outbox(depth, "outbox_records", "Revisions that wait for the sink", Groups),
         outbox(oldest_ms, "outbox_oldest_ms", "Age or time of the oldest revision that waits for the sink, ms", Groups)
     ].

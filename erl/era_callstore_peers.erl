@@ -6,7 +6,7 @@
 %%% Must never: send a message or look at a clock.
 -module(era_callstore_peers).
 
--export([new/1, nodes/1, hear/3, away/2, unknown/1, lineage/2, decide/3, active/1]).
+-export([new/1, nodes/1, change/2, hear/3, away/2, unknown/1, lineage/2, decide/3, active/1]).
 -export_type([peers/0, said/0, state/0]).
 
 -type state() :: waiting | loading | passive | active.
@@ -26,6 +26,10 @@ new(Nodes) -> maps:from_list([{Node, unknown} || Node <- Nodes]).
 %% @doc All peers of the configuration.
 -spec nodes(peers()) -> [node()].
 nodes(Peers) -> maps:keys(Peers).
+
+%% @doc These nodes are the peers from now on: what is known of those that stay is kept, of the new ones nothing is known.
+-spec change([node()], peers()) -> peers().
+change(Nodes, Peers) -> maps:merge(new(Nodes), maps:with(Nodes, Peers)).
 
 %% @doc A peer said how it is. What a node says that is no peer is not kept.
 -spec hear(node(), said(), peers()) -> peers().

@@ -13,7 +13,8 @@
 -export([start_link/0, use/1, resource/0, route/1]).
 -export([publish_writer/4, retract_writer/1, writer/1, publish_store/2, retract_store/1, store/1, local_groups/0]).
 -export([note/2, noted/1, forget/1]).
--export([active_node/1, active_nodes/1, copies/1, await_active/2, join_node/0, nodes/0]).
+-export([active_node/1, active_nodes/1, active_writers/2, copies/1, views/1]).
+-export([await_active/2, join_node/0, nodes/0]).
 -export_type([key/0]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2]).
 
@@ -24,7 +25,9 @@
 -define(FORGET_WAITER_MS, 600000).
 
 %% Who says something of itself: of which group, and of which part.
--type key() :: {group | outbox | trim | ticker | watch | jobs, pos_integer(), term()} | {heal, 0, here | lost}.
+-type key() ::
+    {group | outbox | trim | ticker | watch | jobs | writer, pos_integer(), term()}
+    | {heal, 0, here | lost}.
 
 -record(state, {monitor :: reference(), waiting = #{} :: #{pos_integer() => [{gen_server:from(), integer()}]}}).
 
@@ -85,12 +88,11 @@ publish_store(Group, Store) ->
         false -> pg:join(?SCOPE, {copy, Group}, self())
     end.
 
-%% @doc The caller's copy of the group is not to be read.
+%% @doc The copy of the group on this node is not to be read and follows nobody, until its view publishes it again.
 -spec retract_store(Group :: pos_integer()) -> ok.
 retract_store(Group) ->
     true = ets:delete(?TABLE, {store, Group}),
-    _ = pg:leave(?SCOPE, {copy, Group}, self()),
-    ok.
+    lists:foreach(fun(View) -> pg:leave(?SCOPE, {copy, Group}, View) end, pg:get_local_members(?SCOPE, {copy, Group})).
 
 %% @doc The store of the group on this node, when its copy is loaded.
 -spec store(Group :: pos_integer()) -> {ok, era_callstore_nif:store()} | none.
@@ -147,6 +149,18 @@ active_node(Group) ->
 %% @doc All nodes where the group is active: more than one while nodes that were apart have not been healed.
 -spec active_nodes(Group :: pos_integer()) -> [node()].
 active_nodes(Group) -> lists:usort([node(Pid) || Pid <- pg:get_members(?SCOPE, {active, Group})]).
+
+%% @doc Writers of the group on that node that take something.
+-spec active_writers(Group :: pos_integer(), node()) -> [pid()].
+active_writers(Group, Node) ->
+    [Pid || Pid <- pg:get_members(?SCOPE, {active, Group}), node(Pid) =:= Node].
+
+%% @doc The views of loaded copies on other nodes. To the writer of this node is told who comes and goes from then on:
+%% {era_callstore_router, joined | left, [pid()]}.
+-spec views(Group :: pos_integer()) -> [pid()].
+views(Group) -> on_others(pg:get_members(?SCOPE, {copy, Group})).
+
+on_others(Pids) -> [Pid || Pid <- Pids, node(Pid) =/= node()].
 
 %% @doc Nodes with a loaded copy of the group, this one first.
 -spec copies(Group :: pos_integer()) -> [node()].
@@ -216,5 +230,13 @@ handle_cast(_Message, State) ->
 handle_info({Monitor, join, {active, Group}, _Pids}, #state{monitor = Monitor, waiting = Waiting} = State) ->
     lists:foreach(fun({From, _}) -> gen_server:reply(From, ok) end, maps:get(Group, Waiting, [])),
     {noreply, State#state{waiting = maps:remove(Group, Waiting)}};
+handle_info({Monitor, join, {copy, Group}, Views}, #state{monitor = Monitor} = State) ->
+    {noreply, tell_writer(Group, joined, Views, State)};
+handle_info({Monitor, leave, {copy, Group}, Views}, #state{monitor = Monitor} = State) ->
+    {noreply, tell_writer(Group, left, Views, State)};
 handle_info(_Other, State) ->
     {noreply, State}.
+
+tell_writer(Group, What, Views, State) ->
+    _ = [Writer ! {?MODULE, What, on_others(Views)} || {Writer, _, _} <- [writer(Group)]],
+    State.

@@ -13,7 +13,8 @@
 
 -include_lib("kernel/include/logger.hrl").
 
--type options() :: #{data_dir := file:filename(), disc := boolean(), nodes := [node()]}.
+%% `later': no group is here yet, and one that comes may want the disc.
+-type options() :: #{data_dir := file:filename(), disc := boolean() | later, nodes := [node()]}.
 -type reason() ::
     era_callstore_dir:reason()
     | {host_schema_in_ram, file:filename()}
@@ -130,17 +131,24 @@ restart(Then) ->
 use_running(#{disc := Disc, nodes := Nodes}) ->
     ok = wait_running(),
     keep_whose(),
-    case Disc andalso not mnesia:system_info(use_dir) of
-        true -> {error, {host_schema_in_ram, mnesia:system_info(directory)}};
-        false ->
-            case room(Disc) of
-                ok -> connect([N || N <- Nodes, not lists:member(N, mnesia:system_info(running_db_nodes))]);
-                {error, _} = Error -> Error
-            end
+    Connect = fun() -> connect([N || N <- Nodes, not lists:member(N, mnesia:system_info(running_db_nodes))]) end,
+    Dir = mnesia:system_info(directory),
+    case {Disc, mnesia:system_info(use_dir), persistent_term:get(?WHOSE, host)} of
+        {true, true, _} -> first_error([fun() -> era_callstore_dir:writable(Dir) end, Connect]);
+        {true, false, {ours, none}} -> first_error([Connect, fun() -> to_disc(Dir) end]);
+        {true, false, host} -> {error, {host_schema_in_ram, Dir}};
+        {_, _, _} -> Connect()
     end.
 
-room(false) -> ok;
-room(true) -> era_callstore_dir:writable(mnesia:system_info(directory)).
+%% Started in RAM before a group was here.
+to_disc(Dir) ->
+    case era_callstore_dir:claim(Dir) of
+        ok ->
+            persistent_term:put(?WHOSE, {ours, Dir}),
+            schema_to_disc();
+        {error, _} = Error ->
+            Error
+    end.
 
 %% A restart of the application finds the Mnesia it started itself: still ours.
 keep_whose() ->
@@ -186,13 +194,17 @@ set_up(#{data_dir := DataDir} = Options) ->
     ok = application:set_env(mnesia, dump_log_write_threshold, ?DUMP_LOG_WRITE_THRESHOLD),
     claim_and_start(Dir, Options).
 
+claim_and_start(Dir, #{disc := later} = Options) ->
+    case era_callstore_dir:has_schema(Dir) of
+        true -> claim_and_start(Dir, Options#{disc := true});
+        false -> start_ours_in_ram(opt_disc, Options)
+    end;
 claim_and_start(_Dir, #{disc := false} = Options) ->
-    ok = application:set_env(mnesia, schema_location, ram),
-    persistent_term:put(?WHOSE, {ours, none}),
-    start_in_turn(Options, fun start_in_ram/1);
+    start_ours_in_ram(ram, Options);
 claim_and_start(Dir, #{disc := true} = Options) ->
     case era_callstore_dir:claim(Dir) of
         ok ->
+            ok = application:set_env(mnesia, schema_location, opt_disc),
             persistent_term:put(?WHOSE, {ours, Dir}),
             case start_in_turn(Options, fun(Others) -> start_on_disc(Dir, Others) end) of
                 ok ->
@@ -205,6 +217,11 @@ claim_and_start(Dir, #{disc := true} = Options) ->
         {error, _} = Error ->
             Error
     end.
+
+start_ours_in_ram(Location, Options) ->
+    ok = application:set_env(mnesia, schema_location, Location),
+    persistent_term:put(?WHOSE, {ours, none}),
+    start_in_turn(Options, fun start_in_ram/1).
 
 %% Nodes that start together for the first time must not each make a schema: one after the other.
 start_in_turn(#{nodes := Nodes}, Start) ->

@@ -30,6 +30,9 @@
     %% the log is kept in RAM, and no other node had it when this one started
     started_empty => true,
     outbox => #{binary() => map()},
+    %% on the active: bytes of its rows that each passive copy has not folded yet, and whom the commits wait for
+    passives => #{node() => #{lag_bytes := non_neg_integer()}},
+    waits_for => [node()],
     %% on the active: owners watched, nodes down, alarms, modules asked, what waits to be asked
     watch => map(),
     memory_bytes => non_neg_integer()
@@ -90,11 +93,21 @@ group_here(Group) ->
             none -> #{}
         end,
     Log = era_callstore_router:noted({group, Group, log}),
-    maps:merge(lists:foldl(fun(More, Known) -> maps:merge(Known, More) end, unknown(Group), [Said, Store, Log, watch(Group)]), #{
+    Parts = [Said, Store, Log, watch(Group), passives(Group, Said)],
+    maps:merge(lists:foldl(fun(More, Known) -> maps:merge(Known, More) end, unknown(Group), Parts), #{
         epoch => epoch(Group),
         log_chunks => era_callstore_log:size(Group),
         lag_chunks => era_callstore_view:waiting(Group)
     }).
+
+passives(Group, #{state := active}) ->
+    Lags = era_callstore_router:noted({writer, Group, lag_bytes}),
+    #{
+        passives => maps:map(fun(_, Bytes) -> #{lag_bytes => Bytes} end, Lags),
+        waits_for => maps:get(nodes, era_callstore_router:noted({writer, Group, waits_for}), [])
+    };
+passives(_Group, _Said) ->
+    #{}.
 
 watch(Group) ->
     case era_callstore_router:noted({watch, Group, here}) of

@@ -1,4 +1,4 @@
-%%% One term of activity: writer, watch, jobs, ticker and an outbox per sink live and end together.
+%%% One term of activity: writer, watch, jobs, placement, ticker and an outbox per sink live and end together.
 %%%
 %%% Always holds: when one of them ends, for whatever reason, all do, and the group hears of it by this supervisor's end.
 %%% Called by: era_callstore_group, its parent.
@@ -16,12 +16,12 @@ start_link(Term, Store, Config) -> supervisor:start_link(?MODULE, {Term, Store, 
 -spec init({era_callstore_log:term_of_activity(), era_callstore_nif:store(), era_callstore_config:config()}) ->
     {ok, {supervisor:sup_flags(), [supervisor:child_spec()]}}.
 init({#{group := Group, commit := Commit} = Term, Store, Config}) ->
-    #{sinks := Sinks, queue_bytes := QueueBytes} = Config,
+    #{sinks := Sinks} = Config,
     {ok, #{storage := Storage, roles := #{} = Roles}, #{instance := Instance}} =
         era_callstore_config:group(Config, Group),
     #{Instance := Role} = Roles,
     Flush = Storage =/= ram_copies andalso Commit =/= async_dirty,
-    Writer = #{term => Term, store => Store, flush => Flush, queue_bytes => QueueBytes},
+    Writer = (maps:with([queue_bytes, lag_bytes], Config))#{term => Term, store => Store, flush => Flush},
     Behaviours = era_callstore_behaviours:configured(Config),
     Watch = #{
         group => Group,
@@ -35,6 +35,7 @@ init({#{group := Group, commit := Commit} = Term, Store, Config}) ->
         behaviours => Behaviours,
         timeouts => era_callstore_behaviours:timeouts(Config)
     },
+    Placement = #{group => Group, nodes => era_callstore_placement:of_config(Group, Config)},
     Ticker = (maps:with([trim_interval_ms, trim_bytes], Config))#{group => Group},
     Context = era_callstore_sink:context(Config, Group),
     Outbox = (maps:with([deliver_timeout_ms, retry_min_ms, retry_max_ms], Config))#{term => Term, context => Context},
@@ -43,6 +44,7 @@ init({#{group := Group, commit := Commit} = Term, Store, Config}) ->
             child(writer, era_callstore_writer, Writer),
             child(watch, era_callstore_watch, Watch),
             child(jobs, era_callstore_jobs, Jobs),
+            child(placement, era_callstore_placement, Placement),
             child(ticker, era_callstore_ticker, Ticker)
         ] ++
             [child({outbox, Name}, era_callstore_outbox, Outbox#{sink => Sink}) || #{name := Name} = Sink <- Sinks],

@@ -5,7 +5,8 @@
 %%% Always holds: subscribed before folded, so no row is missed; a row folded twice does no harm. What is published has
 %%% been folded to the end. Rows of the term of activity of this node are folded by its writer and skipped here.
 %%% A store that was poisoned is replaced by a new one, folded anew from the log; the chunk that poisons is left out and
-%%% named in the log file.
+%%% named in the log file. The writer of another node is told how far its rows are folded here: it waits for those who are
+%%% far behind.
 %%% Called by: era_callstore_group (load/1, own_term/2), era_callstore_writer (rebuild/2). Mnesia's table events come in.
 %%% Must never: write to the log, run a timer of calls, or send anything to a sink.
 -module(era_callstore_view).
@@ -21,13 +22,17 @@
 %% Above this size a row is folded on a dirty scheduler.
 -define(DIRTY_BYTES, 24576).
 -define(MAX_REBUILDS, 16).
+%% The longest time that a writer is not told of rows folded here, when they are too few to be told of at once.
+-define(TELL_MS, 200).
 
 -type options() :: #{
     group := pos_integer(),
     storage := era_callstore_log:storage(),
     sinks := [era_callstore_config:sink()],
     context := era_callstore_sink:context(),
-    settings := era_callstore_nif:settings()
+    settings := era_callstore_nif:settings(),
+    %% so many bytes are folded before the writer is told at once
+    tell_bytes := pos_integer()
 }.
 
 -record(state, {
@@ -38,7 +43,12 @@
     store :: era_callstore_nif:store() | undefined,
     own_epoch = none :: pos_integer() | none,
     %% chunks that poison a store, by row and place in the row
-    bad = #{} :: #{{era_callstore_log:key(), pos_integer()} => true}
+    bad = #{} :: #{{era_callstore_log:key(), pos_integer()} => true},
+    %% the last row that its writer has not been told of, and the bytes of all those
+    untold = none :: era_callstore_log:key() | none,
+    untold_bytes = 0 :: non_neg_integer(),
+    %% a message `tell' is on its way to us
+    will_tell = false :: boolean()
 }).
 
 -spec start_link(options()) -> gen_server:start_ret().
@@ -127,7 +137,10 @@ handle_continue(wait, #state{group = Group, options = #{sinks := Sinks, context 
             ok = era_callstore_lineage:learn(Group),
             {noreply, State, {continue, fold}};
         {timeout, Tables} ->
-            ?LOG_NOTICE(#{what => "waiting for tables to load", group => Group, tables => Tables}),
+            ?LOG_NOTICE(#{
+                what => "waiting for tables to load",
+                group => Group, tables => Tables, nodes_down => era_callstore_log:awaited(Tables)
+            }),
             {noreply, State, {continue, wait}};
         {error, Reason} ->
             failed(Reason, State)
@@ -163,11 +176,35 @@ handle_info(Message, #state{table = Table, own_epoch = Own, store = Store} = Sta
         {deleted, Key} ->
             ok = era_callstore_nif:drop_rows(Store, more_deleted(Table, [era_callstore_log:row_key(Key)])),
             {noreply, State};
+        none when Message =:= tell ->
+            {noreply, told(State#state{will_tell = false})};
         none ->
             {noreply, State}
     end;
 handle_info(_Message, State) ->
     {noreply, State}.
+
+%% --- what the writer is told
+
+folded(Key, Chunks, #state{untold_bytes = Before, options = #{tell_bytes := Enough}} = State) ->
+    Bytes = Before + iolist_size(Chunks),
+    Untold = State#state{untold = Key, untold_bytes = Bytes},
+    case Untold of
+        _ when Bytes >= Enough ->
+            told(Untold);
+        #state{will_tell = true} ->
+            Untold;
+        #state{will_tell = false} ->
+            _ = erlang:send_after(?TELL_MS, self(), tell),
+            Untold#state{will_tell = true}
+    end.
+
+told(#state{untold = none} = State) ->
+    State;
+told(#state{untold = {Epoch, Node, Seq}, group = Group} = State) ->
+    Told = {?MODULE, folded, self(), Epoch, Seq},
+    lists:foreach(fun(Writer) -> Writer ! Told end, era_callstore_router:active_writers(Group, Node)),
+    State#state{untold = none, untold_bytes = 0}.
 
 %% A trim deletes many rows at once; in what order deletes and rows are folded does not matter.
 more_deleted(Table, Keys) ->
@@ -182,12 +219,12 @@ fold_event(Key, Chunks, #state{store = Store} = State) ->
     case fold_row(Store, Key, Chunks) of
         {ok, _} ->
             era_callstore_counters:add(rows_folded, 1),
-            {noreply, State};
+            {noreply, folded(Key, Chunks, State)};
         {error, Reason} ->
             ?LOG_ERROR(#{what => "a row cannot be folded", group => State#state.group, row => Key, reason => Reason}),
             era_callstore_counters:add(stores_poisoned, 1),
             case rebuild_store(State, ?MAX_REBUILDS) of
-                {ok, Rebuilt} -> {noreply, Rebuilt};
+                {ok, Rebuilt} -> {noreply, folded(Key, Chunks, Rebuilt)};
                 {error, _} = Error -> {stop, {shutdown, Error}, State}
             end
     end.

@@ -4,6 +4,7 @@
 %%%                                                              ▲                               │
 %%%                                                              └── `record' events due ◄───────┘
 %%% While one commit runs the next row gathers, so the size of a row follows the load; a lone chunk waits for nothing.
+%%% No commit begins while a passive copy lacks more than lag_bytes; what waits then is bounded by the queue.
 %%% Always holds: an answer {ok, …} comes after the commit and after the fold. A row has at most 4,096 events and 1 MiB,
 %%% unless one chunk alone has more. Bytes on the way to this process are counted in Queue before they are sent.
 %%% A writer whose term is over writes nothing, stops at once and answers nobody: callers see it go and look again. So
@@ -22,13 +23,17 @@
 -define(ROW_BYTES, 1048576).
 %% Revisions decided at once, so that a flood of ends does not hold the producers.
 -define(ISSUE_MAX, 128).
+%% A wait for a passive copy that is longer than this is told in the log file.
+-define(LONG_WAIT_MS, 1000).
 
 -type options() :: #{
     term := era_callstore_log:term_of_activity(),
     store := era_callstore_nif:store(),
     %% whether a commit is to survive the death of the VM: on disc, and by the kind of commit
     flush := boolean(),
-    queue_bytes := pos_integer()
+    queue_bytes := pos_integer(),
+    %% how far a passive copy may be behind
+    lag_bytes := pos_integer()
 }.
 
 -record(state, {
@@ -43,6 +48,7 @@
     quiet :: reference() | undefined,
     %% who had a copy at the last commit
     copies = [] :: [node()],
+    credit :: era_callstore_credit:credit(),
     %% who looks for work after every commit
     bells = [] :: [era_callstore_wake:bell()]
 }).
@@ -158,12 +164,15 @@ send(Pid, Chunk, Count, Bytes) ->
 %% --- the process
 
 -spec init(pid(), options()) -> no_return().
-init(Parent, #{term := #{group := Group} = Term, store := Store, flush := Flush, queue_bytes := QueueBytes}) ->
+init(Parent, #{term := #{group := Group} = Term, store := Store, flush := Flush} = Options) ->
     process_flag(trap_exit, true),
+    #{queue_bytes := QueueBytes, lag_bytes := LagBytes} = Options,
     Queue = atomics:new(1, [{signed, true}]),
     ok = era_callstore_router:publish_writer(Group, self(), Queue, QueueBytes),
+    %% Who comes between is told of twice, which does no harm.
+    Credit = era_callstore_credit:joined(era_callstore_router:views(Group), era_callstore_credit:new(LagBytes)),
     proc_lib:init_ack(Parent, {ok, self()}),
-    issue(#state{parent = Parent, term = Term, store = Store, flush = Flush, queue = Queue}).
+    issue(noted(#state{parent = Parent, term = Term, store = Store, flush = Flush, queue = Queue, credit = Credit})).
 
 loop(State) ->
     receive
@@ -174,6 +183,10 @@ loop(State) ->
         {settled, Ref} ->
             Ref ! {Ref, ok},
             loop(State);
+        {era_callstore_view, folded, View, Epoch, Seq} ->
+            loop(folded(View, Epoch, Seq, State));
+        {era_callstore_router, Change, Views} ->
+            loop(changed(Change, Views, State));
         {attach, Bell} ->
             %% What was committed between its owner's first look and now it has not been told of.
             ok = era_callstore_wake:ring([Bell]),
@@ -211,7 +224,12 @@ gather(Row) ->
 add(Ref, Chunk, Count, Bytes, #row{entries = Entries, events = Events, bytes = Total} = Row) ->
     Row#row{entries = [{Ref, Chunk, Count, Bytes} | Entries], events = Events + Count, bytes = Total + Bytes}.
 
-commit(Row, State) -> issue(committed(Row, State)).
+%% What came while a copy was waited for goes along.
+commit(Row, State) ->
+    case era_callstore_credit:behind(State#state.credit) of
+        [] -> issue(committed(Row, State));
+        _ -> issue(committed(gather(Row), wait(State)))
+    end.
 
 committed(#row{entries = Reversed, bytes = Bytes}, #state{term = Term, seq = Seq, queue = Queue} = State) ->
     Entries = lists:reverse(Reversed),
@@ -226,11 +244,11 @@ committed(#row{entries = Reversed, bytes = Bytes}, #state{term = Term, seq = Seq
             era_callstore_counters:add(rows_committed, 1),
             era_callstore_counters:add(row_bytes_committed, Bytes),
             Flush = start_flush(State),
-            {Answers, Folded} = folded(Entries, Chunks, Kept),
+            {Answers, Folded} = fold(Entries, Chunks, Kept),
             ok = flushed(Flush, Bytes, State),
             answer(Entries, Answers),
             era_callstore_wake:ring(State#state.bells),
-            Folded#state{seq = Seq + 1};
+            noted(Folded#state{seq = Seq + 1, credit = era_callstore_credit:written(Seq, Bytes, State#state.credit)});
         {error, Reason} ->
             over({shutdown, Reason}, State)
     end.
@@ -266,7 +284,7 @@ flushed(Flush, Bytes, State) ->
         {error, Reason} -> over({shutdown, Reason}, State)
     end.
 
-folded(Entries, Chunks, #state{store = Store} = State) ->
+fold(Entries, Chunks, #state{store = Store} = State) ->
     case era_callstore_view:fold_row(Store, key(State), Chunks) of
         {ok, Results} ->
             {[{ok, Result} || Result <- Results], State};
@@ -303,6 +321,64 @@ issue(#state{term = #{epoch := Epoch}, store = Store, node = Node} = State) ->
         none -> loop(State);
         Chunk -> commit(gather(add(none, Chunk, ?ISSUE_MAX, byte_size(Chunk), #row{})), State)
     end.
+
+%% --- passive copies that are behind
+
+%% Until none is. Those who ask the writer something meanwhile wait too; its parent and its end do not.
+wait(State) ->
+    Begun = erlang:monotonic_time(millisecond),
+    Ready = waited(State, Begun + ?LONG_WAIT_MS),
+    era_callstore_counters:add(passive_waits, 1),
+    era_callstore_counters:add(passive_wait_ms, erlang:monotonic_time(millisecond) - Begun),
+    ok = era_callstore_router:note({writer, group(State), waits_for}, #{}),
+    Ready.
+
+%% Mnesia does not write to a copy that it has lost: that one is not waited for.
+waited(State, TellAt) ->
+    Copies = era_callstore_log:copies(group(State)),
+    case [Node || Node <- era_callstore_credit:behind(State#state.credit), lists:member(Node, Copies)] of
+        [] ->
+            State;
+        [_ | _] = Nodes ->
+            ok = era_callstore_router:note({writer, group(State), waits_for}, #{nodes => Nodes}),
+            wait(Nodes, State, TellAt)
+    end.
+
+wait(Nodes, State, TellAt) ->
+    receive
+        {era_callstore_view, folded, View, Epoch, Seq} ->
+            waited(folded(View, Epoch, Seq, State), TellAt);
+        {era_callstore_router, Change, Views} ->
+            waited(changed(Change, Views, State), TellAt);
+        finish ->
+            %% Activity is given up: what waits is written now, whoever is behind.
+            self() ! finish,
+            State#state{credit = era_callstore_credit:no_more(State#state.credit)};
+        {'EXIT', Parent, Reason} when Parent =:= State#state.parent ->
+            over(Reason, State)
+    after left_ms(TellAt) ->
+        ?LOG_WARNING(#{what => "no commit until a passive copy has caught up", group => group(State), nodes => Nodes}),
+        wait(Nodes, State, infinity)
+    end.
+
+left_ms(infinity) -> infinity;
+left_ms(At) -> max(0, At - erlang:monotonic_time(millisecond)).
+
+%% Of another term: said to a writer that was here before.
+folded(View, Epoch, Seq, #state{term = #{epoch := Epoch}, credit = Credit} = State) ->
+    noted(State#state{credit = era_callstore_credit:folded(View, Seq, Credit)});
+folded(_View, _Epoch, _Seq, State) ->
+    State.
+
+changed(joined, Views, #state{credit = Credit} = State) ->
+    noted(State#state{credit = era_callstore_credit:joined(Views, Credit)});
+changed(left, Views, #state{credit = Credit} = State) ->
+    noted(State#state{credit = era_callstore_credit:left(Views, Credit)}).
+
+%% For the status.
+noted(#state{credit = Credit} = State) ->
+    ok = era_callstore_router:note({writer, group(State), lag_bytes}, era_callstore_credit:lags(Credit)),
+    State.
 
 -spec over(term(), #state{}) -> no_return().
 over(Reason, State) ->

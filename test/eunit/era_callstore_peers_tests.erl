@@ -53,6 +53,17 @@ what_a_stranger_says_is_not_kept_test() ->
     ?assertEqual([b], era_callstore_peers:nodes(Peers)),
     ?assertEqual(none, era_callstore_peers:active(Peers)).
 
+what_is_known_of_a_peer_outlives_a_change_of_the_others_test() ->
+    Before = peers([said(b, 2, active), said(c, 3, passive)]),
+    After = era_callstore_peers:change([b, d], Before),
+    ?assertMatch({ok, #{node := b}}, era_callstore_peers:active(After)),
+    ?assertEqual([b, d], lists:sort(era_callstore_peers:nodes(After))),
+    ?assertEqual([d], era_callstore_peers:unknown(After)).
+
+who_is_no_peer_any_more_is_not_waited_for_test() ->
+    Peers = era_callstore_peers:change([], peers([said(b, 2, active)])),
+    ?assertEqual(activate, era_callstore_peers:decide(said(a, 3, passive), Peers, passive)).
+
 %% Every set of states of three instances: exactly one of those that are passive activates, and only when none is active.
 exactly_one_activates_test() ->
     States = [loading, passive, active],
