@@ -8,7 +8,7 @@
 %%% Must never: take the word of the active for that of a copy.
 -module(cluster_truth).
 
--export([all/3, there/2, missing/2, equal/1, delivered/1, records/1, one_content/1, recorded/3]).
+-export([all/3, there/2, missing/2, equal/1, delivered/1, records/1, one_content/1, one_content_in_the_end/1, recorded/3]).
 -export([here_wrong/2, here_missing/1]).
 -export_type([record/0]).
 
@@ -94,6 +94,19 @@ one_content(Records) ->
     Contents = lists:usort(Records),
     ?assertEqual([], lists:sublist(twice(Contents), ?SHOWN)),
     Contents.
+
+%% @doc Where two copies that were apart have both issued a revision, with two contents, a higher one with one content has
+%% followed.
+-spec one_content_in_the_end([record()]) -> [record()].
+one_content_in_the_end(Records) ->
+    Contents = lists:usort(Records),
+    Latest = lists:foldl(fun({{Cid, _}, _} = Record, Acc) -> Acc#{Cid => newer(Record, maps:get(Cid, Acc, []))} end, #{}, Contents),
+    ?assertEqual([], lists:sublist([Several || [_, _ | _] = Several <- maps:values(Latest)], ?SHOWN)),
+    Contents.
+
+%% The contents of the highest revision.
+newer({{_, Revision}, _} = Record, [{{_, Revision}, _} | _] = Same) -> [Record | Same];
+newer(Record, _LowerBecauseSorted) -> [Record].
 
 twice([{Same, A}, {Same, B} | Rest]) -> [{A, B} | twice([{Same, B} | Rest])];
 twice([_ | Rest]) -> twice(Rest);

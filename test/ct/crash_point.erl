@@ -7,7 +7,7 @@
 %%% Must never: be called by code that a release runs.
 -module(crash_point).
 
--export([names/0, names/1, arm/2, passed/1, named_in/1]).
+-export([names/0, names/1, arm/2, disarm/0, passed/1, named_in/1]).
 -export_type([name/0]).
 
 -type name() :: atom().
@@ -38,6 +38,12 @@ names(term_end) ->
 arm(Name, Nth) ->
     true = lists:member(Name, names()),
     persistent_term:put(?MODULE, {Name, Nth, atomics:new(1, [])}).
+
+%% @doc This node passes all points again.
+-spec disarm() -> ok.
+disarm() ->
+    _ = persistent_term:erase(?MODULE),
+    ok.
 
 %% @doc The calling process is at the point.
 -spec passed(name()) -> ok.
