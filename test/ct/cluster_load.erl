@@ -5,17 +5,19 @@
 %%%
 %%% Always holds: a producer whose node is gone keeps its batch and goes on with it when the node is back (back/2). What
 %%% was acknowledged is known with the node that said so, and when. Repeats, where wanted, put a batch a second time.
-%%% Called by: the suites of several nodes; put_here/3 runs inside the nodes.
+%%% Called by: the suites of several nodes; put_here/3 and flood_here/4 run inside the nodes.
 %%% Must never: give a batch up.
 -module(cluster_load).
 
--export([start/2, start/3, back/2, acknowledged/2, acknowledged_of/3, finish/1]).
--export([put_here/3]).
--export_type([load/0, outcome/0, batch/0]).
+-export([start/2, start/3, back/2, acknowledged/2, acknowledged_of/3, finish/1, batch_of/1]).
+-export([flood/3, put_here/3, flood_here/4]).
+-export_type([load/0, outcome/0, batch/0, flood/0]).
 
 -define(BATCH_CALLS, 20).
 -define(PROGRESS_MS, 60000).
 -define(PUT_MS, 10000).
+-define(FLOOD_PRODUCERS, 50).
+-define(FLOOD_PUT_MS, 5000).
 
 -opaque load() :: pid().
 -type batch() :: #{
@@ -25,6 +27,9 @@
 -type outcome() :: #{
     kind := cluster_calls:kind(), batches := [batch()], refused := #{term() => pos_integer()}, longest_ms := non_neg_integer()
 }.
+
+%% Acknowledged batches, answers that were none, counted, and the most that processes and binaries were seen to hold.
+-type flood() :: #{acknowledged := [batch()], refused := #{term() => pos_integer()}, peak_bytes := non_neg_integer()}.
 
 -record(load, {
     producers :: #{node() => pid()},
@@ -73,6 +78,24 @@ finish(Load) ->
         {Monitor, Outcome} -> erlang:demonitor(Monitor, [flush]), Outcome;
         {'DOWN', Monitor, process, Load, Reason} -> error(Reason)
     end.
+
+%% @doc Whose call it is, and of which of its batches.
+-spec batch_of(Cid :: binary()) -> {Producer :: non_neg_integer(), Nth :: non_neg_integer()}.
+batch_of(Cid) ->
+    Number = binary_to_integer(lists:last(binary:split(Cid, <<"-">>, [global]))),
+    {Number div 1000000, Number rem 1000000 div ?BATCH_CALLS}.
+
+%% @doc Many producers on each of these nodes, none of which waits for another or minds an error, for so long.
+-spec flood([cluster_node:running()], LengthMs :: pos_integer(), PauseMs :: pos_integer()) -> [flood()].
+flood(Nodes, LengthMs, PauseMs) ->
+    Test = self(),
+    Floods = [
+        spawn_link(fun() ->
+            Test ! {self(), cluster_node:call(Node, ?MODULE, flood_here, [?FLOOD_PRODUCERS, LengthMs, PauseMs, Nth * 100000000])}
+        end)
+     || {Nth, Node} <- lists:enumerate(Nodes)
+    ],
+    [receive {Flood, Result} -> Result end || Flood <- Floods].
 
 await(Load, Nodes, Batches) ->
     Monitor = erlang:monitor(process, Load),
@@ -142,10 +165,10 @@ produce(Load, Node, Kind, Options, From) ->
     end.
 
 until_acknowledged(Load, Node, {_, From, To} = Calls) ->
-    Begun = erlang:monotonic_time(millisecond),
+    Begun = now_ms(),
     Answer = put_batch(Node, Calls),
     Batch = #{
-        node => cluster_node:name(Node), from => From, to => To, begun_ms => Begun, at_ms => erlang:monotonic_time(millisecond)
+        node => cluster_node:name(Node), from => From, to => To, begun_ms => Begun, at_ms => now_ms()
     },
     case Answer of
         {ok, #{rejected := []}} ->
@@ -186,3 +209,40 @@ put_batch(Node, {Kind, From, To}) ->
 %% @doc Puts one batch here.
 -spec put_here(cluster_calls:kind(), From :: non_neg_integer(), To :: non_neg_integer()) -> era_callstore_put:result().
 put_here(Kind, From, To) -> era_callstore:put(cluster_calls:events(Kind, From, To), #{timeout => ?PUT_MS}).
+
+%% @doc The flood of one node.
+-spec flood_here(Producers :: pos_integer(), LengthMs :: pos_integer(), PauseMs :: pos_integer(), Base :: non_neg_integer()) ->
+    flood().
+flood_here(Producers, LengthMs, PauseMs, Base) ->
+    Until = now_ms() + LengthMs,
+    Self = self(),
+    Pids = [spawn_link(fun() -> Self ! {self(), poured(Base + P * 1000000, PauseMs, Until, empty())} end) || P <- lists:seq(1, Producers)],
+    lists:foldl(fun sum/2, empty(), [receive {Pid, Poured} -> Poured end || Pid <- Pids]).
+
+empty() -> #{acknowledged => [], refused => #{}, peak_bytes => 0}.
+
+poured(From, PauseMs, Until, #{acknowledged := Acknowledged, refused := Refused, peak_bytes := Peak} = Poured) ->
+    To = From + ?BATCH_CALLS - 1,
+    Begun = now_ms(),
+    Answer = era_callstore:put(cluster_calls:events(alive, From, To), #{timeout => ?FLOOD_PUT_MS}),
+    Bytes = erlang:memory(processes) + erlang:memory(binary),
+    Seen = Poured#{peak_bytes := max(Peak, Bytes)},
+    Next =
+        case Answer of
+            {ok, #{rejected := []}} ->
+                Batch = #{node => node(), from => From, to => To, begun_ms => Begun, at_ms => now_ms()},
+                Seen#{acknowledged := [Batch | Acknowledged]};
+            {error, Reason} ->
+                Seen#{refused := maps:update_with(Reason, fun(N) -> N + 1 end, 1, Refused)}
+        end,
+    receive after PauseMs -> ok end,
+    case now_ms() < Until of
+        true -> poured(To + 1, PauseMs, Until, Next);
+        false -> Next
+    end.
+
+sum(#{acknowledged := A, refused := R, peak_bytes := P}, #{acknowledged := As, refused := Rs, peak_bytes := Ps}) ->
+    Refused = maps:fold(fun(Reason, N, Acc) -> maps:update_with(Reason, fun(M) -> M + N end, N, Acc) end, Rs, R),
+    #{acknowledged => A ++ As, refused => Refused, peak_bytes => max(P, Ps)}.
+
+now_ms() -> erlang:monotonic_time(millisecond).

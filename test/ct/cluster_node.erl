@@ -3,14 +3,14 @@
 %%%
 %%% Always holds: a node is ended by its own process id; a wait is for a condition and has an end. Nodes that are cut from
 %%% each other stay so, whoever calls whom, until they are mended.
-%%% Called by: the suites of several nodes; flood/4 runs inside the nodes.
+%%% Called by: the suites of several nodes.
 %%% Must never: be part of the cluster.
 -module(cluster_node).
 
 -export([plan/3, boot/1, boot/2, start/1, start/2, start_application/1, kill/1, kill_together/1, pause/1, resume/1, stop/1]).
 -export([call/4, name/1, until/2, is_alive/1, cut/2, mend/2]).
 -export([settled/1, active/1, lowest_active/1, digests/1, log/1]).
--export([flood/4, not_of_peer/2]).
+-export([not_of_peer/2]).
 -export_type([plan/0, running/0]).
 
 -define(COOKIE, "cluster").
@@ -236,32 +236,3 @@ digests([Node | _] = Nodes) ->
     lists:usort(maps:values(Digests)).
 
 code_path() -> [Dir || Dir <- code:get_path(), filename:basename(Dir) =/= ".", filelib:is_dir(Dir)].
-
-%% --- inside the nodes
-
-%% @doc Many producers at once, as fast as they can, each with Puts batches: the calls that were acknowledged, the
-%% answers that were not, counted, and the most memory that the VM was seen to have.
--spec flood(Producers :: pos_integer(), Puts :: pos_integer(), Calls :: pos_integer(), TimeoutMs :: pos_integer()) ->
-    {Acknowledged :: [binary()], Errors :: #{term() => pos_integer()}, PeakBytes :: pos_integer()}.
-flood(Producers, Puts, Calls, TimeoutMs) ->
-    Self = self(),
-    _ = [
-        spawn_link(fun() ->
-            Answers = [
-                begin
-                    From = (P * Puts + Put) * Calls,
-                    {era_callstore:put(cluster_calls:events(alive, From, From + Calls - 1), #{timeout => TimeoutMs}), From}
-                end
-             || Put <- lists:seq(1, Puts)
-            ],
-            Self ! {answers, Answers, erlang:memory(total)}
-        end)
-     || P <- lists:seq(1, Producers)
-    ],
-    All = [receive {answers, Answers, Bytes} -> {Answers, Bytes} end || _ <- lists:seq(1, Producers)],
-    Flat = lists:append([A || {A, _} <- All]),
-    Acknowledged = [cluster_calls:cid(N) || {{ok, _}, From} <- Flat, N <- lists:seq(From, From + Calls - 1)],
-    Errors = lists:foldl(
-        fun({{error, Reason}, _}, Acc) -> maps:update_with(Reason, fun(N) -> N + 1 end, 1, Acc); (_, Acc) -> Acc end, #{}, Flat
-    ),
-    {Acknowledged, Errors, lists:max([Bytes || {_, Bytes} <- All])}.

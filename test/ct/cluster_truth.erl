@@ -9,6 +9,7 @@
 -module(cluster_truth).
 
 -export([all/3, there/2, missing/2, equal/1, delivered/1, records/1, one_content/1, one_content_in_the_end/1, recorded/3]).
+-export([cids/1]).
 -export([here_wrong/2, here_missing/1]).
 -export_type([record/0]).
 
@@ -43,6 +44,10 @@ wrong(_Node, _Kind, []) -> [];
 wrong(Node, Kind, Ranges) ->
     {Now, Rest} = lists:split(min(?IN_ONE_CALL, length(Ranges)), Ranges),
     cluster_node:call(Node, ?MODULE, here_wrong, [Kind, Now]) ++ wrong(Node, Kind, Rest).
+
+%% @doc The calls that were acknowledged.
+-spec cids(cluster_load:outcome()) -> [binary()].
+cids(#{batches := Batches}) -> lists:append([cluster_calls:cids(From, To) || #{from := From, to := To} <- Batches]).
 
 %% @doc Which of these calls the copy of this node does not know.
 -spec missing(cluster_node:running(), [binary()]) -> [binary()].
@@ -115,6 +120,8 @@ twice([]) -> [].
 %% @doc Every call that ended has its record, none that lives has one; nothing to hold them against without a sink.
 -spec recorded([cluster_node:plan()], [record()], cluster_load:outcome()) -> ok.
 recorded([#{settings := #{sinks := []}} | _], [], _Outcome) ->
+    ok;
+recorded([], [], _Outcome) ->
     ok;
 recorded(_Plans, Records, #{kind := Kind, batches := Batches}) ->
     Recorded = maps:from_keys([Cid || {{Cid, _}, _} <- Records], true),
