@@ -31,19 +31,29 @@ all(Nodes, Plans, Outcome) ->
 %% @doc Every acknowledged call is in every copy; ends that wait for a decision are awaited.
 -spec there([cluster_node:running()], cluster_load:outcome()) -> ok.
 there(Nodes, #{kind := Kind, batches := Batches}) ->
-    Ranges = [{From, To} || #{from := From, to := To} <- Batches],
     _ = cluster_node:settled(Nodes),
     cluster_node:until(acknowledged_calls_are_there, fun() ->
-        case [{cluster_node:name(Node), lists:sublist(Wrong, ?SHOWN)} || Node <- Nodes, [_ | _] = Wrong <- [wrong(Node, Kind, Ranges)]] of
+        case [{cluster_node:name(Node), Wrong} || Node <- Nodes, [_ | _] = Wrong <- [wrong(Node, Kind, Batches)]] of
             [] -> true;
             Wrong -> {false, Wrong}
         end
     end).
 
-wrong(_Node, _Kind, []) -> [];
-wrong(Node, Kind, Ranges) ->
+%% By batch, with where and when it was acknowledged, so that what was done at that time can be looked up.
+wrong(Node, Kind, Batches) ->
+    Wrong = wrong_numbers(Node, Kind, [{From, To} || #{from := From, to := To} <- Batches]),
+    lists:sublist([
+        {clock(AtMs), Where, maps:with(lists:seq(From, To), Wrong)}
+     || #{node := Where, from := From, to := To, at_ms := AtMs} <- Batches, map_size(maps:with(lists:seq(From, To), Wrong)) > 0
+    ], ?SHOWN).
+
+wrong_numbers(_Node, _Kind, []) -> #{};
+wrong_numbers(Node, Kind, Ranges) ->
     {Now, Rest} = lists:split(min(?IN_ONE_CALL, length(Ranges)), Ranges),
-    cluster_node:call(Node, ?MODULE, here_wrong, [Kind, Now]) ++ wrong(Node, Kind, Rest).
+    maps:merge(cluster_node:call(Node, ?MODULE, here_wrong, [Kind, Now]), wrong_numbers(Node, Kind, Rest)).
+
+clock(MonotonicMs) ->
+    calendar:system_time_to_rfc3339(MonotonicMs + erlang:time_offset(millisecond), [{unit, millisecond}]).
 
 %% @doc The calls that were acknowledged.
 -spec cids(cluster_load:outcome()) -> [binary()].
@@ -86,8 +96,9 @@ of_node(#{dir := Dir}) ->
     lists:append([of_file(File) || File <- filelib:wildcard(filename:join([Dir, "cdr", "records*.ndjson"]))]).
 
 of_file(File) ->
-    {ok, Lines} = file:read_file(File),
-    [record(Line) || Line <- binary:split(Lines, <<"\n">>, [global, trim_all])].
+    {ok, Content} = file:read_file(File),
+    %% After the last line end there is nothing, or a line that is being written.
+    [record(Line) || Line <- lists:droplast(binary:split(Content, <<"\n">>, [global]))].
 
 record(Line) ->
     {ok, #{<<"cid">> := Cid, <<"revision">> := Revision}} = era_callstore_nif:json_decode(Line),
@@ -134,17 +145,17 @@ recorded(_Plans, Records, #{kind := Kind, batches := Batches}) ->
 %% --- inside the nodes
 
 %% @doc Calls of these ranges that this node's own copy does not know, or not as it should.
--spec here_wrong(cluster_calls:kind(), [{From :: integer(), To :: integer()}]) -> [{binary(), term()}].
+-spec here_wrong(cluster_calls:kind(), [{From :: integer(), To :: integer()}]) -> #{Number :: integer() => State :: term()}.
 here_wrong(Kind, Ranges) ->
     {ok, Store} = era_callstore_router:store(1),
     Now = era_callstore_clock:now_ms(),
-    [
-        {cluster_calls:cid(N), Is}
+    maps:from_list([
+        {N, Is}
      || {From, To} <- Ranges,
         N <- lists:seq(From, To),
         Is <- [state(era_callstore_nif:call(Store, {cid, cluster_calls:cid(N)}, Now))],
         not right(cluster_calls:fate(Kind, N), Is)
-    ].
+    ]).
 
 state(not_found) -> not_found;
 state({ok, #{<<"state">> := State}}) -> State.
