@@ -18,6 +18,7 @@
 -export([callback_mode/0, init/1, waiting/3, loading/3, passive/3, active/3, terminate/3]).
 
 -include_lib("kernel/include/logger.hrl").
+-include("era_callstore_crash.hrl").
 
 %% How long until Mnesia, a peer that was away, or a failed load is tried again.
 -define(RETRY_MS, 1000).
@@ -220,9 +221,11 @@ decided(stay, _Data) ->
     keep_state_and_data.
 
 begin_term(#data{group = Group, config = #{commit := Commit} = Config} = Data) ->
+    ?CRASH_POINT(term_before),
     Pauses = era_callstore_pause:count(),
     case era_callstore_log:new_term(Group) of
         {ok, Epoch} ->
+            ?CRASH_POINT(term_allocated),
             %% Answered after everything that other terms had committed before was folded.
             ok = era_callstore_view:own_term(Group, Epoch),
             {ok, Store} = era_callstore_router:store(Group),
@@ -233,6 +236,7 @@ begin_term(#data{group = Group, config = #{commit := Commit} = Config} = Data) -
             %% Said before the first producer can be answered, so that who was answered finds it so.
             Active = said(active, Data#data{epoch = Epoch, yielded = false, since = now_ms(), pauses = Pauses}),
             {ok, Sup} = era_callstore_term_sup:start_link(Term, Store, Config),
+            ?CRASH_POINT(term_begun),
             era_callstore_counters:add(terms_begun, 1),
             ?LOG_NOTICE(#{what => "active", group => Group, instance => instance(Data), epoch => Epoch}),
             {next_state, active, Active#data{term = Sup}};
@@ -245,13 +249,16 @@ begin_term(#data{group = Group, config = #{commit := Commit} = Config} = Data) -
 
 %% The writer first: it commits and answers what waits; then the supervisor follows it by itself.
 finish_term(#data{term = Sup, group = Group} = Data) ->
+    ?CRASH_POINT(term_end_before),
     case era_callstore_router:writer(Group) of
         {Writer, _, _} -> era_callstore_writer:stop(Writer);
         none -> ok
     end,
+    ?CRASH_POINT(term_end_written),
     receive
         {'EXIT', Sup, _} -> ok
     end,
+    ?CRASH_POINT(term_end_after),
     ok = era_callstore_view:own_term(Group, none),
     Data#data{term = undefined}.
 

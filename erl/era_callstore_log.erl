@@ -25,6 +25,7 @@
 -export_type([key/0, known_term/0, term_of_activity/0, storage/0, commit/0]).
 
 -include_lib("kernel/include/logger.hrl").
+-include("era_callstore_crash.hrl").
 
 -define(EPOCHS, era_callstore_epoch).
 -define(PAGE_ROWS, 32).
@@ -105,6 +106,7 @@ new_term(Group) ->
             end,
         Epoch = 1 + lists:max([newest_epoch(Group) | [E || {E, _, _} <- Terms]]),
         ok = mnesia:write(?EPOCHS, {?EPOCHS, Group, Epoch, node(), Terms}, write),
+        ?CRASH_POINT(term_written),
         Epoch
     end,
     atomic(mnesia:sync_transaction(Allocate)).
@@ -149,7 +151,9 @@ append(#{group := Group, table := Table, epoch := Epoch, commit := Commit}, Seq,
     Write = fun() ->
         case mnesia:read(?EPOCHS, Group, read) of
             [{_, _, Epoch, Node, _}] when Node =:= node() ->
-                mnesia:write(Table, {Table, {Epoch, Node, Seq}, Chunks}, write);
+                ?CRASH_POINT(commit_checked),
+                ok = mnesia:write(Table, {Table, {Epoch, Node, Seq}, Chunks}, write),
+                ?CRASH_POINT(commit_written);
             [{_, _, Other, _, _}] ->
                 {error, {fenced, Other}};
             [] ->

@@ -15,6 +15,7 @@
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2]).
 
 -include_lib("kernel/include/logger.hrl").
+-include("era_callstore_crash.hrl").
 
 -define(BATCH, 256).
 -define(STOP_MS, 4000).
@@ -126,6 +127,7 @@ pending([], #state{draining = Draining} = State) ->
 pending(Items, #state{worker = Worker} = State) ->
     case in_term(State) of
         true ->
+            ?CRASH_POINT(deliver_before),
             ok = era_callstore_sink_worker:deliver(Worker, [item(Item) || Item <- Items]),
             Batch = [{Cid, Revision} || {Cid, Revision, _, _, _, _} <- Items],
             {noreply, limit(State#state{phase = delivering, batch = Batch})};
@@ -151,8 +153,10 @@ in_term(#state{options = #{term := #{group := Group, epoch := Epoch, pauses := P
 
 accepted(#state{group = Group, sink = Sink, batch = Batch} = State) ->
     Chunk = era_callstore_nif:accepted(Sink, Batch, era_callstore_clock:now_ms()),
+    ?CRASH_POINT(accept_before),
     case era_callstore_writer:append(Group, Chunk, length(Batch)) of
         {ok, _} ->
+            ?CRASH_POINT(accept_after),
             era_callstore_counters:add(records_delivered, length(Batch)),
             next(recovered(State#state{batch = []}));
         {error, Reason} ->

@@ -11,6 +11,8 @@
 -export([events/3, json/3, submit_here/4]).
 -export_type([result/0, reason/0, rejection/0, options/0]).
 
+-include("era_callstore_crash.hrl").
+
 -type reason() :: overload | no_active | timeout | {not_served, binary()} | poisoned.
 %% Why an event was not taken. Byte counts from 1 in the event's own text; Field is clipped to 64 characters.
 -type rejection() ::
@@ -61,9 +63,15 @@ submit_here(Group, Chunk, Count, TimeoutMs) ->
         none ->
             {error, no_active};
         Writer ->
+            ?CRASH_POINT(submit_before),
             case era_callstore_writer:put(Writer, Chunk, Count, byte_size(Chunk)) of
-                {ok, Ref} -> era_callstore_writer:await(Ref, TimeoutMs);
-                {error, overload} -> {error, overload}
+                {ok, Ref} ->
+                    ?CRASH_POINT(submit_sent),
+                    Answer = era_callstore_writer:await(Ref, TimeoutMs),
+                    ?CRASH_POINT(submit_after),
+                    Answer;
+                {error, overload} ->
+                    {error, overload}
             end
     end.
 

@@ -10,6 +10,7 @@
 -export([init/4]).
 
 -include_lib("kernel/include/logger.hrl").
+-include("era_callstore_crash.hrl").
 
 %% @doc Starts the sink; `ready' or {failed, Reason} follows as its first answer.
 -spec start_link(module(), Args :: map(), era_callstore_sink:context()) -> pid().
@@ -53,6 +54,7 @@ loop(Owner, Module, State) ->
         {deliver, Batch} ->
             case Module:deliver(Batch, State) of
                 {ok, Next} ->
+                    ?CRASH_POINT(deliver_after),
                     answer(Owner, delivered),
                     loop(Owner, Module, Next);
                 {error, Reason, Next} ->

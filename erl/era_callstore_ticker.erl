@@ -14,6 +14,7 @@
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2, handle_continue/2]).
 
 -include_lib("kernel/include/logger.hrl").
+-include("era_callstore_crash.hrl").
 
 -define(RESOLUTION_MS, 200).
 %% The system clock may be set; so long at most a deadline is missed by that.
@@ -116,8 +117,11 @@ tick(Group, Store) ->
         #{chunk := none, next := Next} ->
             {ok, Next};
         #{chunk := Chunk} ->
+            ?CRASH_POINT(decision_before),
             case era_callstore_writer:append(Group, Chunk, 1) of
-                {ok, _} -> tick(Group, Store);
+                {ok, _} ->
+                    ?CRASH_POINT(decision_after),
+                    tick(Group, Store);
                 {error, _} = Error -> Error
             end
     end.

@@ -18,6 +18,7 @@
 -export_type([options/0]).
 
 -include_lib("kernel/include/logger.hrl").
+-include("era_callstore_crash.hrl").
 
 -define(ROW_EVENTS, 4096).
 -define(ROW_BYTES, 1048576).
@@ -236,17 +237,23 @@ committed(#row{entries = Reversed, bytes = Bytes}, #state{term = Term, seq = Seq
     Chunks = [Chunk || {_, Chunk, _, _} <- Entries],
     ok = atomics:sub(Queue, 1, lists:sum([B || {Ref, _, _, B} <- Entries, Ref =/= none])),
     ok = not_paused(State),
+    ?CRASH_POINT(commit_before),
     case era_callstore_log:append(Term, Seq, Chunks) of
         ok ->
+            ?CRASH_POINT(commit_after),
             %% What was committed is not lost, but whether it was in time is not known.
             ok = not_paused(State),
             Kept = keep_own(State),
             era_callstore_counters:add(rows_committed, 1),
             era_callstore_counters:add(row_bytes_committed, Bytes),
             Flush = start_flush(State),
+            ?CRASH_POINT(flush_begun),
             {Answers, Folded} = fold(Entries, Chunks, Kept),
+            ?CRASH_POINT(fold_after),
             ok = flushed(Flush, Bytes, State),
+            ?CRASH_POINT(flush_after),
             answer(Entries, Answers),
+            ?CRASH_POINT(answer_after),
             era_callstore_wake:ring(State#state.bells),
             noted(Folded#state{seq = Seq + 1, credit = era_callstore_credit:written(Seq, Bytes, State#state.credit)});
         {error, Reason} ->
@@ -311,15 +318,19 @@ answer([], []) -> ok;
 answer([{none, _, _, _} | Entries], [_ | Answers]) -> answer(Entries, Answers);
 answer([{Ref, _, _, _} | Entries], [Answer | Answers]) ->
     Ref ! {Ref, Answer},
+    ?CRASH_POINT(answer_one),
     answer(Entries, Answers).
 
 %% Revisions that are due go into the next row, with what waits; alone when nothing does.
 issue(#state{quiet = Quiet} = State) when Quiet =/= undefined ->
     loop(State);
 issue(#state{term = #{epoch := Epoch}, store = Store, node = Node} = State) ->
+    ?CRASH_POINT(issue_before),
     case era_callstore_nif:issue(Store, era_callstore_clock:now_ms(), Epoch, Node, ?ISSUE_MAX) of
         none -> loop(State);
-        Chunk -> commit(gather(add(none, Chunk, ?ISSUE_MAX, byte_size(Chunk), #row{})), State)
+        Chunk ->
+            ?CRASH_POINT(issue_decided),
+            commit(gather(add(none, Chunk, ?ISSUE_MAX, byte_size(Chunk), #row{})), State)
     end.
 
 %% --- passive copies that are behind

@@ -1,4 +1,4 @@
-%%% Several nodes of one group: they join, take over, are paused, killed and restarted, and lose nothing acknowledged.
+%%% Several nodes of one group: they join, hand activity over and take it back, and lose nothing acknowledged on the way.
 -module(cluster_SUITE).
 
 -include_lib("common_test/include/ct.hrl").
@@ -6,287 +6,142 @@
 
 -export([all/0, suite/0, init_per_testcase/2, end_per_testcase/2]).
 -export([
-    nodes_that_start_together_have_one_table/1,
+    nodes_that_start_together_have_one_table_and_take_events_on_each/1,
     a_node_that_joins_under_load_gets_a_copy/1,
-    nothing_acknowledged_is_lost_when_the_active_is_killed/1,
-    a_passive_restarted_under_load_catches_up/1,
-    all_killed_and_restarted_on_disc_have_everything/1,
-    all_killed_and_restarted_in_ram_start_empty/1,
     activity_is_handed_over_without_a_gap/1,
-    overload_is_refused_and_memory_bounded/1
+    a_lower_order_that_comes_back_catches_up_and_takes_activity_back/1,
+    a_node_that_stops_in_order_hands_over/1,
+    a_writer_of_an_old_term_commits_nothing/1,
+    nodes_that_are_cut_from_each_other_stay_so_until_mended/1
 ]).
-
--define(BATCH_CALLS, 20).
 
 suite() -> [{timetrap, {minutes, 2}}].
 
 all() ->
     [
-        nodes_that_start_together_have_one_table,
+        nodes_that_start_together_have_one_table_and_take_events_on_each,
         a_node_that_joins_under_load_gets_a_copy,
-        nothing_acknowledged_is_lost_when_the_active_is_killed,
-        a_passive_restarted_under_load_catches_up,
-        all_killed_and_restarted_on_disc_have_everything,
-        all_killed_and_restarted_in_ram_start_empty,
         activity_is_handed_over_without_a_gap,
-        overload_is_refused_and_memory_bounded
+        a_lower_order_that_comes_back_catches_up_and_takes_activity_back,
+        a_node_that_stops_in_order_hands_over,
+        a_writer_of_an_old_term_commits_nothing,
+        nodes_that_are_cut_from_each_other_stay_so_until_mended
     ].
 
 init_per_testcase(Case, Config) ->
-    Dir = filename:join(?config(priv_dir, Config), atom_to_list(Case)),
-    [{dir, Dir} | Config].
+    [{dir, filename:join(?config(priv_dir, Config), atom_to_list(Case))} | Config].
 
 %% A node ends with the process that started it, also one that is paused.
 end_per_testcase(_Case, _Config) -> ok.
 
-%% --- joining
-
-nodes_that_start_together_have_one_table(Config) ->
-    Nodes = cluster_node:start(plan(Config, 3, #{})),
-    %% The one of lowest order is active in the end, whoever was first.
-    ok = cluster_node:until(lowest_order, fun() -> cluster_node:active(Nodes) =:= cluster_node:name(hd(Nodes)) end),
-    _ = cluster_node:settled(Nodes),
-    %% Producers on any node.
-    [put_all(Node, N * 100 + 1, N * 100 + 50) || {N, Node} <- lists:enumerate(Nodes)],
-    Same = [maps:with([active, copies, live, closed, started, events, log_chunks], sorted(S)) || S <- cluster_node:settled(Nodes)],
+nodes_that_start_together_have_one_table_and_take_events_on_each(Config) ->
+    Nodes = start(Config, 3),
+    [put_calls(Node, N * 100 + 1, N * 100 + 50) || {N, Node} <- lists:enumerate(Nodes)],
+    Same = [
+        maps:with([active, copies, live, closed, started, events, log_chunks], Status#{copies := lists:sort(Copies)})
+     || #{copies := Copies} = Status <- cluster_node:settled(Nodes)
+    ],
     ?assertMatch([#{live := 150}], lists:usort(Same)),
-    ?assertEqual(1, length(cluster_node:digests(Nodes))),
-    Epochs = [cluster_node:call(Node, era_callstore_log, term, [1]) || Node <- Nodes],
-    ?assertMatch([{_, _}], lists:usort(Epochs)).
+    ok = cluster_truth:equal(Nodes),
+    Terms = [cluster_node:call(Node, era_callstore_log, term, [1]) || Node <- Nodes],
+    ?assertMatch([{_, _}], lists:usort(Terms)).
 
 a_node_that_joins_under_load_gets_a_copy(Config) ->
-    [A, B, C] = plan(Config, 3, #{}),
+    [A, B, C] = cluster_node:plan(?config(dir, Config), 3, #{}),
     First = cluster_node:start([B, A]),
     _ = cluster_node:settled(First),
-    Load = load(First),
-    _ = acknowledged(Load, 20),
+    Load = cluster_load:start(First, alive),
+    ok = cluster_load:acknowledged(Load, 20),
     All = [cluster_node:start(C) | First],
-    Cids = ended(Load, acknowledged(Load, 20)),
-    _ = cluster_node:settled(All),
-    all_there(All, Cids).
-
-%% --- 39
-
-nothing_acknowledged_is_lost_when_the_active_is_killed(Config) ->
-    Plans = [PlanA | _] = plan(Config, 3, #{sinks => [{file, #{dir => "cdr"}}]}),
-    [A | Rest] = Nodes = cluster_node:start(Plans),
-    _ = cluster_node:settled(Nodes),
-    Load = load(Nodes, fun cluster_node:events_over/2),
-    _ = acknowledged(Load, 30),
-    ok = cluster_node:kill(A),
-    _ = acknowledged_of(Load, Rest, 30),
-    Statuses = cluster_node:settled(Rest),
-    ?assertEqual([active, passive], lists:sort([State || #{state := State} <- Statuses])),
-    Again = [cluster_node:start(PlanA) | Rest],
-    Cids = ended(Load, acknowledged_of(Load, Rest, 30)),
-    ok = cluster_node:until(lowest_order, fun() -> cluster_node:active(Again) =:= cluster_node:name(hd(Again)) end),
-    _ = cluster_node:settled(Again),
-    all_there(Again, Cids),
-    ok = cluster_node:until(delivered, fun() ->
-        [#{outbox := #{<<"file">> := #{depth := Depth}}} | _] = cluster_node:settled(Again),
-        Depth =:= 0
-    end),
-    Records = lists:append([records(Plan) || Plan <- Plans]),
-    Contents = lists:usort(Records),
-    Revisions = lists:usort([Revision || {Revision, _} <- Contents]),
-    ?assertEqual(length(Revisions), length(Contents)),
-    ?assertEqual([], lists:usort(Cids) -- [Cid || {{Cid, _}, _} <- Contents]).
-
-%% --- 41
-
-a_passive_restarted_under_load_catches_up(Config) ->
-    Plans = [_, _, PlanC] = plan(Config, 3, #{}),
-    [A, B, C] = Nodes = cluster_node:start(Plans),
-    _ = cluster_node:settled(Nodes),
-    Load = load([A, B]),
-    _ = acknowledged(Load, 20),
-    ok = cluster_node:kill(C),
-    _ = acknowledged(Load, 20),
-    Again = [A, B, cluster_node:start(PlanC)],
-    Cids = ended(Load, acknowledged(Load, 20)),
-    _ = cluster_node:settled(Again),
-    all_there(Again, Cids).
-
-%% --- 42
-
-all_killed_and_restarted_on_disc_have_everything(Config) ->
-    {Cids, Again} = all_killed_and_restarted(Config, <<"disc">>),
-    all_there(Again, Cids).
-
-all_killed_and_restarted_in_ram_start_empty(Config) ->
-    {_Cids, [First | _] = Again} = all_killed_and_restarted(Config, <<"ram">>),
-    Statuses = cluster_node:settled(Again),
-    [?assertMatch(#{live := 0, started := 0}, Status) || Status <- Statuses],
-    ?assertMatch([#{started_empty := true}], [Status || #{started_empty := _} = Status <- Statuses]),
-    Logs = [Log || #{plan := Plan} <- Again, {ok, Log} <- [file:read_file(cluster_node:log(Plan))]],
-    ?assertMatch([_ | _], [Log || Log <- Logs, re:run(Log, "starts empty") =/= nomatch]),
-    put_all(First, 1, 10),
-    all_there(Again, [cluster_node:cid(N) || N <- lists:seq(1, 10)]).
-
-all_killed_and_restarted(Config, Storage) ->
-    Plans = plan(Config, 3, #{storage => Storage}),
-    Nodes = cluster_node:start(Plans),
-    _ = cluster_node:settled(Nodes),
-    Load = load(Nodes),
-    Before = acknowledged(Load, 30),
-    ok = cluster_node:kill_together(Nodes),
-    Cids = ended(Load, Before),
-    Again = cluster_node:start(Plans),
-    _ = cluster_node:settled(Again),
-    {Cids, Again}.
-
-%% --- hand-over
+    ok = cluster_load:acknowledged(Load, 20),
+    ok = nothing_lost(All, cluster_load:finish(Load)).
 
 activity_is_handed_over_without_a_gap(Config) ->
-    [A, B, C] = Nodes = cluster_node:start(plan(Config, 3, #{})),
-    ok = cluster_node:until(lowest_order, fun() -> cluster_node:active(Nodes) =:= cluster_node:name(A) end),
-    _ = cluster_node:settled(Nodes),
-    Load = load(Nodes),
-    _ = acknowledged(Load, 20),
+    [A, B, C] = Nodes = start(Config, 3),
+    Load = cluster_load:start(Nodes, alive),
+    ok = cluster_load:acknowledged(Load, 20),
     ok = cluster_node:call(C, era_callstore, handover, [1]),
-    _ = acknowledged_of(Load, [C], 20),
+    ok = cluster_load:acknowledged_of(Load, [C], 20),
     ?assertEqual(cluster_node:name(B), cluster_node:active(Nodes)),
     ok = cluster_node:call(B, era_callstore, handover, [1]),
-    Cids = ended(Load, acknowledged_of(Load, [A], 20)),
-    _ = cluster_node:settled(Nodes),
-    ?assertEqual(#{}, refused(Load)),
-    ?assert(longest_ms(Load) < 2000),
-    all_there(Nodes, Cids).
+    ok = cluster_load:acknowledged_of(Load, [A], 20),
+    #{refused := Refused, longest_ms := Longest} = Outcome = cluster_load:finish(Load),
+    ?assertEqual(#{}, Refused),
+    ?assert(Longest < 2000),
+    ok = nothing_lost(Nodes, Outcome),
+    ok = cluster_node:kill_together([B, C]),
+    cluster_node:until(nobody_to_hand_over_to, fun() ->
+        cluster_node:call(A, era_callstore, handover, [1]) =:= {error, no_other}
+    end).
 
-%% --- 46
+a_lower_order_that_comes_back_catches_up_and_takes_activity_back(Config) ->
+    [#{plan := PlanA} = A, B] = start(Config, 2),
+    ok = cluster_node:kill(A),
+    ok = put_calls(B, 1, 500),
+    Again = [cluster_node:start(PlanA), B],
+    ok = cluster_node:lowest_active(Again),
+    ?assertEqual(500, cluster_node:call(hd(Again), era_callstore, count, [#{}])),
+    cluster_truth:equal(Again).
 
-overload_is_refused_and_memory_bounded(Config) ->
-    Nodes = [A, B] = cluster_node:start(plan(Config, 2, #{queue_bytes => 65536})),
-    _ = cluster_node:settled(Nodes),
-    {Here, HereErrors, HerePeak} = cluster_node:call(A, cluster_node, flood, [100, 20, 20, 5000]),
-    ct:pal("acknowledged ~b calls, errors ~p, peak ~b MiB", [length(Here), HereErrors, HerePeak bsr 20]),
-    ?assertMatch(#{overload := _}, HereErrors),
-    ?assertEqual([overload], maps:keys(HereErrors)),
-    ?assert(HerePeak < 512 * 1024 * 1024),
-    ?assert(length(Here) > 0),
-    _ = cluster_node:settled(Nodes),
-    all_there(Nodes, Here),
-    %% Afterwards it is as it was.
-    put_all(B, 1, 10).
+a_node_that_stops_in_order_hands_over(Config) ->
+    [A, B] = start(Config, 2),
+    Load = cluster_load:start([B], alive),
+    ok = cluster_load:acknowledged(Load, 20),
+    ok = cluster_node:call(A, application, stop, [era_callstore]),
+    ok = cluster_load:acknowledged(Load, 20),
+    ?assertEqual(cluster_node:name(B), cluster_node:active([B])),
+    #{refused := Refused} = Outcome = cluster_load:finish(Load),
+    ?assertEqual(#{}, Refused),
+    ok = cluster_node:stop(A),
+    nothing_lost([B], Outcome).
 
-%% --- load: a producer on each node repeats a batch until it is acknowledged, then takes the next one
-
-load(Nodes) -> load(Nodes, fun cluster_node:events_alive/2).
-
-load(Nodes, Events) ->
-    Test = self(),
-    Tag = make_ref(),
-    Producers = [
-        {cluster_node:name(Node), spawn_link(fun() -> produce(Test, Tag, Node, Events, P * 1000000) end)}
-     || {P, Node} <- lists:enumerate(Nodes)
+%% The term changes under a writer that does not know: what it writes next is refused and it ends.
+a_writer_of_an_old_term_commits_nothing(Config) ->
+    [A, B] = Nodes = start(Config, 2),
+    {Writer, _, _} = cluster_node:call(A, era_callstore_router, writer, [1]),
+    {ok, Epoch} = cluster_node:call(B, era_callstore_log, new_term, [1]),
+    Term = #{group => 1, table => era_callstore_log:table(1), epoch => Epoch - 1, commit => transaction, pauses => any, nodes => []},
+    [
+        ?assertEqual(
+            {error, {fenced, Epoch}},
+            cluster_node:call(A, era_callstore_log, append, [Term#{commit := Commit}, 999, [<<"chunk">>]])
+        )
+     || Commit <- [transaction, sync_transaction, sync_dirty, async_dirty]
     ],
-    {Tag, Producers}.
+    ok = put_calls(A, 1, 1),
+    ?assertEqual(false, cluster_node:call(A, erlang, is_process_alive, [Writer])),
+    cluster_truth:equal(Nodes).
 
-produce(Test, Tag, Node, Events, From) ->
-    To = From + ?BATCH_CALLS - 1,
-    Begun = erlang:monotonic_time(millisecond),
-    Answer =
-        try
-            cluster_node:call(Node, era_callstore, put, [Events(From, To), #{timeout => 10000}])
-        catch
-            _:Reason -> {dead, Reason}
-        end,
-    Took = erlang:monotonic_time(millisecond) - Begun,
-    Said =
-        case Answer of
-            {ok, #{rejected := []}} -> {ok, [cluster_node:cid(N) || N <- lists:seq(From, To)]};
-            Other -> Other
-        end,
-    Test ! {Tag, cluster_node:name(Node), Said, Took},
-    case Said of
-        {ok, _} -> unless_ended(Test, Tag, Node, Events, To + 1);
-        {error, _} -> unless_ended(Test, Tag, Node, Events, From);
-        {dead, _} -> ok
-    end.
+%% The means of cutting, for the tests that heal.
+nodes_that_are_cut_from_each_other_stay_so_until_mended(Config) ->
+    Nodes = [A, B, C] = cluster_node:boot(cluster_node:plan(?config(dir, Config), 3, #{})),
+    lists:foreach(fun(Node) -> cluster_node:call(A, net_kernel, connect_node, [cluster_node:name(Node)]) end, [B, C]),
+    ok = cluster_node:until(connected, fun() -> lists:all(fun(Node) -> seen(Node) =:= 2 end, Nodes) end),
+    ok = cluster_node:cut([A], [B, C]),
+    ?assertEqual([false, false], [cluster_node:call(A, net_kernel, connect_node, [cluster_node:name(N)]) || N <- [B, C]]),
+    ?assertEqual(pang, cluster_node:call(B, net_adm, ping, [cluster_node:name(A)])),
+    ?assertEqual(pong, cluster_node:call(B, net_adm, ping, [cluster_node:name(C)])),
+    ?assertEqual(0, seen(A)),
+    ok = cluster_node:mend([A], [B, C]),
+    ?assertEqual([true, true], [cluster_node:call(A, net_kernel, connect_node, [cluster_node:name(N)]) || N <- [B, C]]),
+    cluster_node:until(connected, fun() -> lists:all(fun(Node) -> seen(Node) =:= 2 end, Nodes) end).
 
-unless_ended(Test, Tag, Node, Events, From) ->
-    receive
-        {Tag, finish} -> ok
-    after 0 -> produce(Test, Tag, Node, Events, From)
-    end.
+%% --- small things
 
-%% So many more batches, whoever put them; what was acknowledged is kept for ended/2.
-acknowledged({_, Producers} = Load, Batches) -> more(Load, [Name || {Name, _} <- Producers], Batches).
+%% Nodes with the one of lowest order active.
+start(Config, Number) ->
+    Nodes = cluster_node:start(cluster_node:plan(?config(dir, Config), Number, #{})),
+    ok = cluster_node:lowest_active(Nodes),
+    _ = cluster_node:settled(Nodes),
+    Nodes.
 
-%% The same, counting only those of these nodes.
-acknowledged_of(Load, Nodes, Batches) -> more(Load, [cluster_node:name(N) || N <- Nodes], Batches).
-
-more(_Load, _Names, 0) ->
-    kept(cids, []);
-more({Tag, _} = Load, Names, Batches) ->
-    receive
-        {Tag, Name, Said, Took} ->
-            noted(Said, Took),
-            case is_tuple(Said) andalso element(1, Said) =:= ok andalso lists:member(Name, Names) of
-                true -> more(Load, Names, Batches - 1);
-                false -> more(Load, Names, Batches)
-            end
-    after 40000 -> error({no_progress, Names, kept(refused, #{})})
-    end.
-
-noted({ok, Cids}, Took) ->
-    put(cids, Cids ++ kept(cids, [])),
-    put(longest, max(Took, kept(longest, 0)));
-noted({error, Reason}, _Took) ->
-    put(refused, maps:update_with(Reason, fun(N) -> N + 1 end, 1, kept(refused, #{})));
-noted({dead, _}, _Took) ->
+put_calls(Node, From, To) ->
+    New = To - From + 1,
+    ?assertMatch({ok, #{accepted := New, rejected := []}}, cluster_node:call(Node, cluster_load, put_here, [alive, From, To])),
     ok.
 
-%% Ends the producers; everything that was acknowledged.
-ended({Tag, Producers}, _SoFar) ->
-    Pids = [Pid || {_, Pid} <- Producers],
-    lists:foreach(fun(Pid) -> Pid ! {Tag, finish} end, Pids),
-    Monitors = [{Pid, erlang:monitor(process, Pid)} || Pid <- Pids],
-    lists:foreach(fun({Pid, Monitor}) -> receive {'DOWN', Monitor, process, Pid, _} -> ok end end, Monitors),
-    rest(Tag),
-    kept(cids, []).
+nothing_lost(Nodes, Outcome) ->
+    ok = cluster_truth:there(Nodes, Outcome),
+    cluster_truth:equal(Nodes).
 
-rest(Tag) ->
-    receive
-        {Tag, _Name, Said, Took} ->
-            noted(Said, Took),
-            rest(Tag)
-    after 0 -> ok
-    end.
-
-refused(_Load) -> kept(refused, #{}).
-longest_ms(_Load) -> kept(longest, 0).
-
-kept(Key, Else) ->
-    case get(Key) of
-        undefined -> Else;
-        Value -> Value
-    end.
-
-%% --- what must be true
-
-plan(Config, Number, Settings) -> cluster_node:plan(?config(dir, Config), Number, Settings).
-
-put_all(Node, From, To) ->
-    New = To - From + 1,
-    ?assertMatch(
-        {ok, #{accepted := New, rejected := []}},
-        cluster_node:call(Node, era_callstore, put, [cluster_node:events_alive(From, To)])
-    ).
-
-all_there(Nodes, Cids) ->
-    ?assertEqual([], lists:append([cluster_node:missing(Node, Cids) || Node <- Nodes])),
-    ?assertEqual(1, length(cluster_node:digests(Nodes))),
-    [?assertEqual(Started, Live + Closed) || #{started := Started, live := Live, closed := Closed} <- cluster_node:settled(Nodes)].
-
-sorted(#{copies := Copies} = Status) -> Status#{copies := lists:sort(Copies)}.
-
-records(#{dir := Dir}) ->
-    case file:read_file(filename:join([Dir, "cdr", "records.ndjson"])) of
-        {ok, Lines} -> [record(Line) || Line <- binary:split(Lines, <<"\n">>, [global, trim_all])];
-        {error, enoent} -> []
-    end.
-
-record(Line) ->
-    {ok, #{<<"cid">> := Cid, <<"revision">> := Revision}} = era_callstore_nif:json_decode(Line),
-    {{Cid, Revision}, Line}.
+seen(Node) -> length(cluster_node:call(Node, erlang, nodes, [])).

@@ -1,19 +1,19 @@
 %%% Real nodes on this machine for suites: each a VM of its own, reached over its standard input and output, so that the
 %%% suite takes no part in the distribution between them.
 %%%
-%%% Always holds: a node is ended by its own process id; a wait is for a condition and has an end.
-%%% Called by: cluster_SUITE; the functions at the end run inside the nodes.
+%%% Always holds: a node is ended by its own process id; a wait is for a condition and has an end. Nodes that are cut from
+%%% each other stay so, whoever calls whom, until they are mended.
+%%% Called by: the suites of several nodes.
 %%% Must never: be part of the cluster.
 -module(cluster_node).
 
 -export([plan/3, boot/1, boot/2, start/1, start/2, start_application/1, kill/1, kill_together/1, pause/1, resume/1, stop/1]).
--export([call/4, name/1, until/2, cut/2, mend/2]).
--export([settled/1, active/1, digests/1, missing/2, log/1]).
--export([events_alive/2, events_over/2, cid/1]).
--export([here_missing/1, flood/4]).
+-export([call/4, name/1, until/2, is_alive/1, cut/2, mend/2]).
+-export([settled/1, active/1, lowest_active/1, digests/1, log/1]).
+-export([not_of_peer/2]).
 -export_type([plan/0, running/0]).
 
--define(BASE, 1795378165000).
+-define(COOKIE, "cluster").
 -define(CALL_MS, 60000).
 -define(POLL_MS, 20).
 
@@ -48,7 +48,18 @@ instance(N) -> <<"callstore", (integer_to_binary(N))/binary>>.
 
 %% @doc A VM for each plan, without the application.
 -spec boot([plan()]) -> [running()].
-boot(Plans) -> each(Plans, fun(Plan) -> boot(Plan, []) end).
+boot(Plans) ->
+    %% A peer whose node is killed reports its own crash, at length; it says nothing that the suite did not do.
+    _ = logger:add_primary_filter(?MODULE, {fun ?MODULE:not_of_peer/2, []}),
+    each(Plans, fun(Plan) -> boot(Plan, []) end).
+
+%% @private A filter runs in the process that logs.
+-spec not_of_peer(logger:log_event(), []) -> stop | ignore.
+not_of_peer(_Event, []) ->
+    case get('$initial_call') of
+        {peer, _, _} -> stop;
+        _ -> ignore
+    end.
 
 -spec boot(plan(), [string()]) -> running().
 boot(#{name := Node, dir := Dir, vm := Vm} = Plan, More) ->
@@ -57,7 +68,7 @@ boot(#{name := Node, dir := Dir, vm := Vm} = Plan, More) ->
     Log = io_lib:format("[{handler,default,logger_std_h,#{config=>#{file=>~p}}}]", [log(Plan)]),
     {ok, Peer, Node} = peer:start(#{
         name => Name, host => Host, longnames => true, connection => standard_io, wait_boot => 30000,
-        args => ["-setcookie", "cluster", "-connect_all", "true", "-kernel", "logger", lists:flatten(Log)] ++
+        args => ["-setcookie", ?COOKIE, "-connect_all", "true", "-kernel", "logger", lists:flatten(Log)] ++
             Vm ++ More ++ ["-pa" | code_path()]
     }),
     Running = #{plan => Plan, peer => Peer, os_pid => peer:call(Peer, os, getpid, [])},
@@ -127,6 +138,10 @@ kill_together(Nodes) ->
     [] = os:cmd(lists:flatten(["kill -9 " | lists:join(" ", [OsPid || #{os_pid := OsPid} <- Nodes])])),
     lists:foreach(fun(#{peer := Peer}) -> _ = (catch peer:stop(Peer)) end, Nodes).
 
+%% @doc Whether the VM runs, or is paused.
+-spec is_alive(running()) -> boolean().
+is_alive(#{peer := Peer}) -> is_process_alive(Peer).
+
 -spec pause(running()) -> ok.
 pause(Node) -> signal("-STOP", Node).
 
@@ -165,8 +180,8 @@ cut(Some, Others) ->
 mend(Some, Others) ->
     _ = [
         begin
-            true = call(One, erlang, set_cookie, [name(Other), cluster]),
-            true = call(Other, erlang, set_cookie, [name(One), cluster])
+            true = call(One, erlang, set_cookie, [name(Other), list_to_atom(?COOKIE)]),
+            true = call(Other, erlang, set_cookie, [name(One), list_to_atom(?COOKIE)])
         end
      || One <- Some, Other <- Others
     ],
@@ -208,6 +223,10 @@ statuses(Nodes) -> [map_get(1, map_get(groups, call(Node, era_callstore, status,
 -spec active([running()]) -> node().
 active([Node | _]) -> maps:get(active, hd(statuses([Node]))).
 
+%% @doc Waits until the one of lowest order is active: the first that was given to start/1, whoever was active first.
+-spec lowest_active([running()]) -> ok.
+lowest_active([Lowest | _] = Nodes) -> until(lowest_order, fun() -> active(Nodes) =:= name(Lowest) end).
+
 %% @doc Different digests of the copies; one, once they are equal.
 -spec digests([running()]) -> [binary()].
 digests([Node | _] = Nodes) ->
@@ -216,79 +235,4 @@ digests([Node | _] = Nodes) ->
     Names = lists:sort(maps:keys(Digests)),
     lists:usort(maps:values(Digests)).
 
-%% @doc Which of these calls the copy of this node does not know.
--spec missing(running(), [binary()]) -> [binary()].
-missing(Node, Cids) -> call(Node, ?MODULE, here_missing, [Cids]).
-
 code_path() -> [Dir || Dir <- code:get_path(), filename:basename(Dir) =/= ".", filelib:is_dir(Dir)].
-
-%% --- calls
-
-%% @doc The first events of calls.
--spec events_alive(From :: non_neg_integer(), To :: non_neg_integer()) -> [map()].
-events_alive(From, To) -> [event(N, 1, <<"invite">>, 0, #{}) || N <- lists:seq(From, To)].
-
-%% @doc All events of calls that are over.
--spec events_over(From :: non_neg_integer(), To :: non_neg_integer()) -> [map()].
-events_over(From, To) ->
-    lists:append([
-        begin
-            D = #{<<"dialogid">> => <<"d", (integer_to_binary(N))/binary>>, <<"stopreason">> => <<"bye">>, <<"stopside">> => <<"a">>},
-            [event(N, 1, <<"invite">>, 0, #{}), event(N, 2, <<"dlg_start">>, 1000, D), event(N, 3, <<"dlg_stop">>, 9000, D)]
-        end
-     || N <- lists:seq(From, To)
-    ]).
-
-event(N, Nth, Type, After, Fields) ->
-    #{
-        <<"class">> => <<"callevents">>,
-        <<"type">> => Type,
-        <<"eventts">> => ?BASE + After,
-        <<"data">> => Fields#{
-            <<"eventid">> => iolist_to_binary(io_lib:format("e~7..0b-0000-4000-8000-~12..0b", [Nth, N])),
-            <<"eventts">> => ?BASE + After,
-            <<"acallid">> => <<"a", (integer_to_binary(N))/binary>>,
-            <<"cid">> => cid(N),
-            <<"invitets">> => ?BASE,
-            <<"fromdomain">> => <<"alfa.era.test">>
-        }
-    }.
-
--spec cid(non_neg_integer()) -> binary().
-cid(N) -> iolist_to_binary(io_lib:format("c0000000-0000-4000-8000-~12..0b", [N])).
-
-%% --- inside the nodes
-
-%% @doc Of this node's own copy.
--spec here_missing([binary()]) -> [binary()].
-here_missing(Cids) ->
-    {ok, Store} = era_callstore_router:store(1),
-    Now = era_callstore_clock:now_ms(),
-    [Cid || Cid <- Cids, era_callstore_nif:call(Store, {cid, Cid}, Now) =:= not_found].
-
-%% @doc Many producers at once, as fast as they can, each with Puts batches: the calls that were acknowledged, the
-%% answers that were not, counted, and the most memory that the VM was seen to have.
--spec flood(Producers :: pos_integer(), Puts :: pos_integer(), Calls :: pos_integer(), TimeoutMs :: pos_integer()) ->
-    {Acknowledged :: [binary()], Errors :: #{term() => pos_integer()}, PeakBytes :: pos_integer()}.
-flood(Producers, Puts, Calls, TimeoutMs) ->
-    Self = self(),
-    _ = [
-        spawn_link(fun() ->
-            Answers = [
-                begin
-                    From = (P * Puts + Put) * Calls,
-                    {era_callstore:put(events_alive(From, From + Calls - 1), #{timeout => TimeoutMs}), From}
-                end
-             || Put <- lists:seq(1, Puts)
-            ],
-            Self ! {answers, Answers, erlang:memory(total)}
-        end)
-     || P <- lists:seq(1, Producers)
-    ],
-    All = [receive {answers, Answers, Bytes} -> {Answers, Bytes} end || _ <- lists:seq(1, Producers)],
-    Flat = lists:append([A || {A, _} <- All]),
-    Acknowledged = [cid(N) || {{ok, _}, From} <- Flat, N <- lists:seq(From, From + Calls - 1)],
-    Errors = lists:foldl(
-        fun({{error, Reason}, _}, Acc) -> maps:update_with(Reason, fun(N) -> N + 1 end, 1, Acc); (_, Acc) -> Acc end, #{}, Flat
-    ),
-    {Acknowledged, Errors, lists:max([Bytes || {_, Bytes} <- All])}.

@@ -6,7 +6,12 @@
 -include_lib("stdlib/include/assert.hrl").
 
 -export([all/0, suite/0, init_per_suite/1, end_per_suite/1]).
--export([runs_with_its_configuration/1, takes_events_and_gives_a_record/1, stops_in_order_and_comes_back/1]).
+-export([
+    runs_with_its_configuration/1,
+    has_no_crash_points/1,
+    takes_events_and_gives_a_record/1,
+    stops_in_order_and_comes_back/1
+]).
 
 -define(BUILD_MS, 300000).
 -define(START_MS, 60000).
@@ -24,7 +29,8 @@
 
 suite() -> [{timetrap, {minutes, 10}}].
 
-all() -> [runs_with_its_configuration, takes_events_and_gives_a_record, stops_in_order_and_comes_back].
+all() ->
+    [runs_with_its_configuration, has_no_crash_points, takes_events_and_gives_a_record, stops_in_order_and_comes_back].
 
 init_per_suite(Config) ->
     Example = filename:join([os_command:repository(), "examples", "release"]),
@@ -66,6 +72,11 @@ runs_with_its_configuration(Config) ->
     %% A command of the release's script as its README names it, beside expressions.
     {0, Status} = os_command:run(?config(root, Config), [script(Config), "rpc", "era_callstore", "status"], [], ?ASK_MS),
     ?assertNotEqual(nomatch, string:find(Status, "11010")).
+
+has_no_crash_points(Config) ->
+    Beams = filelib:wildcard(filename:join([?config(root, Config), "lib", "era_callstore-*", "ebin", "*.beam"])),
+    ?assert(length(Beams) > 40),
+    ?assertEqual([], [Beam || Beam <- Beams, crash_point:named_in(Beam)]).
 
 takes_events_and_gives_a_record(Config) ->
     Taken = ask(Config, ["{ok, #{accepted := N, rejected := []}} = era_callstore:put([", ?CALL, "]), N."]),

@@ -130,7 +130,7 @@ links_that_are_cut_in_part_are_healed(Config) ->
 %% The end reaches both sides, as it does when a producer repeats what the first side has not answered in time.
 a_call_closed_on_both_sides_has_one_record_in_the_end(Config) ->
     [A, B] = Nodes = started(2, #{sinks => [{collection, #{}}]}, Config),
-    Events = cluster_node:events_over(1, 20),
+    Events = cluster_calls:events(over, 1, 20),
     ok = cut([A], [B]),
     ok = both_active(A, B),
     [{ok, #{rejected := []}} = cluster_node:call(Node, era_callstore, put, [Events]) || Node <- Nodes],
@@ -140,7 +140,7 @@ a_call_closed_on_both_sides_has_one_record_in_the_end(Config) ->
     ok = delivered(A),
     lists:foreach(
         fun(N) ->
-            [Records, Records] = [cluster_node:call(Node, era_callstore, record, [cluster_node:cid(N)]) || Node <- Nodes],
+            [Records, Records] = [cluster_node:call(Node, era_callstore, record, [cluster_calls:cid(N)]) || Node <- Nodes],
             %% Each side has issued the first; the second is the same everywhere.
             ?assertMatch([#{<<"revision">> := 2}, #{<<"revision">> := 1}], Records),
             ?assertMatch([_], lists:usort([Id || #{<<"record_id">> := Id} <- Records]))
@@ -152,13 +152,13 @@ records_kept_on_both_sides_are_all_kept(Config) ->
     [A, B] = Nodes = started(2, #{sinks => [{collection, #{}}]}, Config),
     ok = cut([A], [B]),
     ok = both_active(A, B),
-    {ok, _} = cluster_node:call(A, era_callstore, put, [cluster_node:events_over(1, 20)]),
-    {ok, _} = cluster_node:call(B, era_callstore, put, [cluster_node:events_over(21, 40)]),
+    {ok, _} = cluster_node:call(A, era_callstore, put, [cluster_calls:events(over, 1, 20)]),
+    {ok, _} = cluster_node:call(B, era_callstore, put, [cluster_calls:events(over, 21, 40)]),
     [ok = delivered(Node) || Node <- Nodes],
     ok = mend([A], [B]),
     united(Nodes, lists:seq(1, 40)),
     [
-        ?assertMatch([#{<<"revision">> := 1}], cluster_node:call(Node, era_callstore, record, [cluster_node:cid(N)]))
+        ?assertMatch([#{<<"revision">> := 1}], cluster_node:call(Node, era_callstore, record, [cluster_calls:cid(N)]))
      || Node <- Nodes, N <- lists:seq(1, 40)
     ].
 
@@ -226,7 +226,7 @@ unguarded() -> ["-kernel", "prevent_overlapping_partitions", "false"].
 put_alive(Node, From, To) ->
     New = To - From + 1,
     {ok, #{accepted := New, rejected := []}} =
-        cluster_node:call(Node, era_callstore, put, [cluster_node:events_alive(From, To), #{timeout => 20000}]),
+        cluster_node:call(Node, era_callstore, put, [cluster_calls:events(alive, From, To), #{timeout => 20000}]),
     ok.
 
 cut(Some, Others) -> cluster_node:cut(Some, Others).
@@ -255,8 +255,8 @@ united(Nodes, Numbers) ->
     end),
     ok = cluster_node:until(lowest_order, fun() -> cluster_node:active(Nodes) =:= cluster_node:name(hd(Nodes)) end),
     Statuses = cluster_node:settled(Nodes),
-    Cids = [cluster_node:cid(N) || N <- Numbers],
-    ?assertEqual([], lists:append([cluster_node:missing(Node, Cids) || Node <- Nodes])),
+    Cids = [cluster_calls:cid(N) || N <- Numbers],
+    ?assertEqual([], lists:append([cluster_truth:missing(Node, Cids) || Node <- Nodes])),
     ok = cluster_node:until(equal, fun() -> length(cluster_node:digests(Nodes)) =:= 1 end),
     [?assertEqual(Started, Live + Closed) || #{started := Started, live := Live, closed := Closed} <- Statuses],
     ?assertEqual([length(Cids)], lists:usort([Started || #{started := Started} <- Statuses])).

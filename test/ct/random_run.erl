@@ -1,0 +1,252 @@
+%%% One random run: three nodes of a group under load, and what may happen to nodes happens to them, by a seed.
+%%%
+%%% The seed decides what is done to whom; how far the nodes have got by then is theirs. A run prints its seed first, and
+%%% what it does as it goes.
+%%%   kill      SIGKILL of one node                  restart   start of one that is not there
+%%%   kill_all  SIGKILL of all at one moment         stop      an orderly end
+%%%   crash     SIGKILL at a crash point             handover  the active gives its activity on
+%%%   nap       SIGSTOP for less than a take-over    sleep     SIGSTOP for more than one   (`apart')
+%%%   cut       one node apart from the others, and mended later                           (`apart')
+%%% Always holds: what the README excepts is not done: a copy goes only when the others know that the one before has gone,
+%%% so that no acknowledged event is on a copy alone that may come back last. At the end all nodes run and are connected.
+%%% Called by: random_SUITE.
+%%% Must never: choose by anything but the seed.
+-module(random_run).
+
+-export([run/1]).
+-export_type([options/0]).
+
+-define(NODES, 3).
+-define(TELL_MS, 15000).
+-define(NAP_MS, 1000).
+-define(CRASH_MS, 3000).
+%% With a net_ticktime of TICK_S a node that keeps silent is given up after at most 1.25 times as long.
+-define(TICK_S, 4).
+-define(SLEEP_MS, 8000).
+-define(APART_MS, 4000).
+
+-type options() :: #{
+    dir := file:filename(), seed := integer(), length_ms := pos_integer(),
+    %% whether nodes are also cut from each other, and paused for longer than a take-over
+    apart := boolean(),
+    overlapping := boolean(),
+    commit := era_callstore_log:commit()
+}.
+
+-record(run, {
+    plans :: #{node() => cluster_node:plan()},
+    up :: #{node() => cluster_node:running()},
+    load :: cluster_load:load(),
+    until_ms :: integer(),
+    told_ms :: integer(),
+    actions :: [atom()],
+    apart :: boolean(),
+    done = #{} :: #{atom() => pos_integer()}
+}).
+
+%% @doc Runs and checks; the counts of what was done.
+-spec run(options()) -> #{atom() => pos_integer()}.
+run(#{dir := Dir, seed := Seed, length_ms := Length, apart := Apart, overlapping := Prevent, commit := Commit}) ->
+    _ = rand:seed(exsss, Seed),
+    Plans = cluster_node:plan(Dir, ?NODES, #{
+        commit => Commit,
+        sinks => [{file, #{dir => "cdr"}}],
+        watch => #{stop_wait_ms => 500, age_ms => 864000000, tombstone_ms => 86400000},
+        vm => [
+            "-kernel", "net_ticktime", integer_to_list(?TICK_S),
+            "-kernel", "prevent_overlapping_partitions", atom_to_list(Prevent)
+        ]
+    }),
+    Nodes = cluster_node:start(Plans),
+    _ = cluster_node:settled(Nodes),
+    Now = now_ms(),
+    Run = #run{
+        plans = maps:from_list([{Name, Plan} || #{name := Name} = Plan <- Plans]),
+        up = maps:from_list([{cluster_node:name(Node), Node} || Node <- Nodes]),
+        load = cluster_load:start(Nodes, mixed, #{pause_ms => 100, repeat_one_of => 7}),
+        until_ms = Now + Length,
+        told_ms = Now,
+        actions = actions(Apart),
+        apart = Apart
+    },
+    ok = cluster_load:acknowledged(Run#run.load, 10),
+    finished(steps(Run), Plans, Apart).
+
+%% As often as they stand here.
+actions(false) ->
+    [kill, kill, kill, kill_all, crash, crash, crash, stop, restart, restart, restart, restart, handover, handover, nap];
+actions(true) ->
+    [cut, cut, sleep | actions(false)].
+
+steps(#run{until_ms = Until} = Run) ->
+    case now_ms() < Until of
+        true -> steps(told(step(pick(Run#run.actions), Run)));
+        false -> Run
+    end.
+
+%% What cannot be done just now is not done.
+step(Action, Run) ->
+    case do(Action, Run) of
+        impossible ->
+            Run;
+        Next ->
+            ok = progress(Next),
+            say("~s is active", [cluster_node:active(maps:values(Next#run.up))]),
+            Next#run{done = maps:update_with(Action, fun(N) -> N + 1 end, 1, Next#run.done)}
+    end.
+
+do(restart, Run) ->
+    case down(Run) of
+        [] -> impossible;
+        Down -> started([pick(Down)], Run)
+    end;
+do(Action, #run{up = Up}) when map_size(Up) < 2, Action =/= handover, Action =/= nap ->
+    impossible;
+do(kill, #run{up = Up} = Run) ->
+    Name = pick(names(Run)),
+    say("kill ~s", [Name]),
+    ok = cluster_node:kill(map_get(Name, Up)),
+    gone(Name, Run);
+do(kill_all, #run{up = Up} = Run) ->
+    case may_kill_all(Run) of
+        true ->
+            say("kill all ~b at one moment", [map_size(Up)]),
+            ok = cluster_node:kill_together(maps:values(Up)),
+            %% With those that were gone before: Mnesia loads no table that nobody has until all of its copies are back.
+            started(lists:sort(maps:keys(Run#run.plans)), Run#run{up = #{}});
+        false ->
+            impossible
+    end;
+do(crash, #run{up = Up} = Run) ->
+    Point = pick(crash_point:names()),
+    %% A term begins and ends once in a while.
+    Nth = case lists:member(Point, crash_point:names(put) ++ crash_point:names(record)) of true -> rand:uniform(20); false -> 1 end,
+    Name = pick(names(Run)),
+    say("crash ~s at passage ~b of ~s", [Name, Nth, Point]),
+    ok = cluster_node:call(map_get(Name, Up), crash_point, arm, [Point, Nth]),
+    crashed(Name, Run);
+do(stop, #run{up = Up} = Run) ->
+    Name = pick(names(Run)),
+    say("stop ~s", [Name]),
+    Node = map_get(Name, Up),
+    ok = cluster_node:call(Node, application, stop, [era_callstore]),
+    ok = cluster_node:stop(Node),
+    gone(Name, Run);
+do(handover, #run{up = Up} = Run) ->
+    Name = pick(names(Run)),
+    Said = cluster_node:call(map_get(Name, Up), era_callstore, handover, [1]),
+    say("hand over: ~p", [Said]),
+    Run;
+do(nap, #run{up = Up} = Run) ->
+    Name = pick(names(Run)),
+    say("pause ~s for ~b ms", [Name, ?NAP_MS]),
+    ok = cluster_node:pause(map_get(Name, Up)),
+    pass(?NAP_MS),
+    ok = cluster_node:resume(map_get(Name, Up)),
+    Run;
+do(sleep, #run{up = Up} = Run) ->
+    Name = pick(names(Run)),
+    say("pause ~s for ~b ms", [Name, ?SLEEP_MS]),
+    ok = cluster_node:pause(map_get(Name, Up)),
+    pass(?SLEEP_MS),
+    ok = cluster_node:resume(map_get(Name, Up)),
+    together(Run);
+do(cut, #run{up = Up} = Run) ->
+    Name = pick(names(Run)),
+    say("cut ~s from the others for ~b ms", [Name, ?APART_MS]),
+    Others = maps:values(maps:remove(Name, Up)),
+    ok = cluster_node:cut([map_get(Name, Up)], Others),
+    pass(?APART_MS),
+    ok = cluster_node:mend([map_get(Name, Up)], Others),
+    together(Run).
+
+%% Of copies that all died, Mnesia loads the one of the lowest name, whatever the others have.
+may_kill_all(#run{apart = true}) -> true;
+may_kill_all(#run{plans = Plans, up = Up} = Run) ->
+    map_size(Up) =:= map_size(Plans) andalso cluster_node:active(maps:values(Up)) =:= hd(names(Run)).
+
+%% A node that is armed may pass its point soon, late or never.
+crashed(Name, #run{up = Up} = Run) ->
+    Node = map_get(Name, Up),
+    case dies(Node, now_ms() + ?CRASH_MS) orelse not disarmed(Node) of
+        true -> gone(Name, Run);
+        false -> Run
+    end.
+
+disarmed(Node) ->
+    try
+        ok = cluster_node:call(Node, crash_point, disarm, []),
+        true
+    catch
+        %% It has died under the call.
+        exit:_ -> false;
+        error:noconnection -> false
+    end.
+
+dies(Node, Deadline) ->
+    case {cluster_node:is_alive(Node), now_ms() > Deadline} of
+        {false, _} -> true;
+        {true, true} -> false;
+        {true, false} -> pass(20), dies(Node, Deadline)
+    end.
+
+%% The others have noticed, before another goes.
+gone(Name, #run{up = Up} = Run) ->
+    Left = maps:remove(Name, Up),
+    _ = cluster_node:settled(maps:values(Left)),
+    Run#run{up = Left}.
+
+together(#run{up = Up} = Run) ->
+    _ = cluster_node:settled(maps:values(Up)),
+    Run.
+
+started(Names, #run{plans = Plans, up = Up, load = Load} = Run) ->
+    say("start ~p", [Names]),
+    Nodes = cluster_node:start([map_get(Name, Plans) || Name <- Names]),
+    lists:foreach(fun(Node) -> cluster_load:back(Load, Node) end, Nodes),
+    together(Run#run{up = maps:merge(Up, maps:from_list([{cluster_node:name(Node), Node} || Node <- Nodes]))}).
+
+%% Producers of the nodes that run get on.
+progress(#run{up = Up, load = Load}) -> cluster_load:acknowledged_of(Load, maps:values(Up), 3).
+
+finished(#run{load = Load, done = Done} = Run, Plans, Apart) ->
+    #run{up = Up} = case down(Run) of [] -> Run; Down -> started(Down, Run) end,
+    Nodes = [map_get(Name, Up) || #{name := Name} <- Plans],
+    ok = cluster_load:acknowledged_of(Load, Nodes, 10),
+    #{batches := Batches, refused := Refused, longest_ms := Longest} = Outcome = cluster_load:finish(Load),
+    say("~b batches acknowledged, refused ~p, longest ~b ms, done ~p", [length(Batches), Refused, Longest, Done]),
+    ok = cluster_truth:there(Nodes, Outcome),
+    ok = cluster_truth:delivered(Nodes),
+    ok = cluster_truth:equal(Nodes),
+    Records = cluster_truth:records(Plans),
+    ok = cluster_truth:recorded(Plans, contents(Records, Apart), Outcome),
+    Done.
+
+%% Two sides that were apart may both close a call, each with a revision of its own: then a higher one follows, the same
+%% for all.
+contents(Records, false) -> cluster_truth:one_content(Records);
+contents(Records, true) -> cluster_truth:one_content_in_the_end(Records).
+
+%% --- small things
+
+names(#run{up = Up}) -> lists:sort(maps:keys(Up)).
+
+down(#run{plans = Plans, up = Up}) -> lists:sort(maps:keys(Plans) -- maps:keys(Up)).
+
+pick(List) -> lists:nth(rand:uniform(length(List)), List).
+
+%% Time passes: it is what a pause is.
+pass(Ms) -> receive after Ms -> ok end.
+
+told(#run{told_ms = Told, until_ms = Until, done = Done} = Run) ->
+    case now_ms() - Told > ?TELL_MS of
+        true ->
+            say("~b s to go, done so far ~p", [max(0, Until - now_ms()) div 1000, Done]),
+            Run#run{told_ms = now_ms()};
+        false ->
+            Run
+    end.
+
+say(Format, Arguments) -> ct:log(Format, Arguments).
+
+now_ms() -> erlang:monotonic_time(millisecond).
