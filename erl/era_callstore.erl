@@ -185,8 +185,16 @@ digest(Group) -> era_callstore_errors:badarg({digest, [Group]}, 1, "the number o
 -spec handover(Group :: pos_integer()) -> ok | {error, no_active | no_other | not_active}.
 handover(Group) when is_integer(Group) ->
     case era_callstore_router:active_node(Group) of
-        none -> {error, no_active};
-        Node -> erpc:call(Node, era_callstore_group, handover, [Group])
+        none ->
+            {error, no_active};
+        Node ->
+            try
+                erpc:call(Node, era_callstore_group, handover, [Group])
+            catch
+                %% It has just died, or stops.
+                error:{erpc, _} -> {error, no_active};
+                exit:{exception, _} -> {error, no_active}
+            end
     end;
 handover(Group) ->
     era_callstore_errors:badarg({handover, [Group]}, 1, "the number of a group is wanted").

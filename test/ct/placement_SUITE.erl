@@ -46,7 +46,7 @@ a_node_taken_out_gives_its_copies_back(Config) ->
     ?assertMatch(#{epoch := Epoch, state := active}, status(A)),
     ok = put_all(C, 101, 200),
     all_there([A, B], 1, 200),
-    ?assertMatch({ok, _}, cluster_node:call(C, era_callstore, call, [{cid, cluster_node:cid(150)}])),
+    ?assertMatch({ok, _}, cluster_node:call(C, era_callstore, call, [{cid, cluster_calls:cid(150)}])),
     ok = cluster_node:until(told, fun() ->
         {ok, Log} = file:read_file(cluster_node:log(plan_of(A))),
         re:run(Log, "a copy is given back") =/= nomatch
@@ -165,11 +165,11 @@ put_all(Node, From, To) ->
     New = To - From + 1,
     ?assertMatch(
         {ok, #{accepted := New, rejected := []}},
-        cluster_node:call(Node, era_callstore, put, [cluster_node:events_alive(From, To), #{timeout => 20000}])
+        cluster_node:call(Node, era_callstore, put, [cluster_calls:events(alive, From, To), #{timeout => 20000}])
     ),
     ok.
 
 all_there(Nodes, From, To) ->
-    Cids = [cluster_node:cid(N) || N <- lists:seq(From, To)],
-    ?assertEqual([], lists:append([cluster_node:missing(Node, Cids) || Node <- Nodes])),
+    Cids = [cluster_calls:cid(N) || N <- lists:seq(From, To)],
+    ?assertEqual([], lists:append([cluster_truth:missing(Node, Cids) || Node <- Nodes])),
     ?assertEqual(1, length(cluster_node:digests(Nodes))).

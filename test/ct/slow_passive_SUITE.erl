@@ -103,11 +103,11 @@ slowed(A, B) ->
 
 produce(Test, Tag, Node, From) ->
     To = From + ?BATCH_CALLS - 1,
-    Answer = cluster_node:call(Node, era_callstore, put, [cluster_node:events_alive(From, To), #{timeout => 1000}]),
+    Answer = cluster_node:call(Node, era_callstore, put, [cluster_calls:events(alive, From, To), #{timeout => 1000}]),
     Next =
         case Answer of
             {ok, #{rejected := []}} ->
-                Test ! {Tag, taken, [cluster_node:cid(N) || N <- lists:seq(From, To)]},
+                Test ! {Tag, taken, [cluster_calls:cid(N) || N <- lists:seq(From, To)]},
                 To + 1;
             {error, Reason} ->
                 Test ! {Tag, refused, Reason},
@@ -178,5 +178,5 @@ metrics(Node) -> iolist_to_binary(cluster_node:call(Node, era_callstore, metrics
 memory(Node) -> cluster_node:call(Node, erlang, memory, [total]).
 
 all_there(Nodes, Cids) ->
-    ?assertEqual([], lists:append([cluster_node:missing(Node, Cids) || Node <- Nodes])),
+    ?assertEqual([], lists:append([cluster_truth:missing(Node, Cids) || Node <- Nodes])),
     ?assertEqual(1, length(cluster_node:digests(Nodes))).
