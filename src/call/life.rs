@@ -61,6 +61,8 @@ marks! {
     MIX_ACCEPTED = 19;
     /// The newest revision was issued by two instances that did not know of each other.
     CONTESTED = 20;
+    /// Callstore said what it says only of calls that are over: a sink has the record, or a mix was asked for.
+    AFTERWORD = 21;
 }
 
 impl Marks {
@@ -115,8 +117,10 @@ impl Life {
         if self.first_ts == 0 {
             self.first_ts = event.ts;
         }
-        if event.kind == Kind::Record {
-            self.note_issue(event);
+        match event.kind {
+            Kind::Record => self.note_issue(event),
+            Kind::Accepted | Kind::Mix => self.marks.set(Marks::AFTERWORD),
+            _ => {}
         }
         if !is_fact(event.kind) || event.kind == Kind::Mix && !self.note_mix(event) {
             return;
@@ -282,9 +286,21 @@ impl Life {
         }
     }
 
+    /// Whether facts are missing that a record has folded, or that came before the last words about a call: the log was
+    /// trimmed, so the call is over, every sink has its record, and nobody needs what is left of it.
+    pub fn is_trimmed(&self) -> bool {
+        self.facts < self.issued_facts || self.last_ts == 0 && self.marks.any(Marks::AFTERWORD)
+    }
+
     /// How far the call is.
     pub fn state(&self) -> State {
         let marks = self.marks;
+        if self.is_trimmed() {
+            return match marks.any(Marks::DEAD) && !self.has_ended() {
+                true => State::Dead,
+                false => State::Closed,
+            };
+        }
         if marks.any(Marks::STOP) || (marks.any(Marks::ROUTE_FIN) && !marks.any(Marks::DIALOG)) {
             return State::Closed;
         }
@@ -319,6 +335,7 @@ impl Life {
     /// such as the links of the recording, tells of it, too.
     pub fn awaits_stop(&self) -> bool {
         self.knows_end()
+            && !self.is_trimmed()
             && !self.marks.any(Marks::STOP.with(Marks::DEADLINE))
             && (self.marks.any(Marks::DIALOG) || !self.marks.any(Marks::CALL_STOP))
     }
@@ -331,13 +348,9 @@ impl Life {
     }
 
     /// Whether a revision of the record is to be issued: the call is over, nothing more is awaited, and what is known
-    /// of it is not what the newest revision folded. Fewer facts than that revision had mean that the log was trimmed:
-    /// nothing new.
+    /// of it is not what the newest revision folded. Of a call whose log was trimmed there is nothing new.
     pub fn is_due(&self) -> bool {
-        self.state().is_over()
-            && !self.awaits_stop()
-            && !self.is_issued()
-            && self.facts >= self.issued_facts
+        self.state().is_over() && !self.awaits_stop() && !self.is_issued() && !self.is_trimmed()
     }
 
     /// Whether the newest revision folds all that is known, and has one content: of two sides of a net split each may

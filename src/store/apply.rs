@@ -57,12 +57,11 @@ impl Store {
         let Some(mut entry) = self.calls.get_mut(slot as usize).and_then(Option::take) else {
             return Ok(());
         };
-        let before = entry.bytes();
         self.keep_overtaken(&mut entry, |set| group.adds(set, is_fact));
         let read = self.push_all(&mut entry, group, slot, applied);
         self.hold_row(&mut entry, group, row);
-        self.entry_bytes = self.entry_bytes + entry.bytes() - before;
         let settled = self.settle_entry(&mut entry, slot);
+        self.weigh(&mut entry);
         if let Some(place) = self.calls.get_mut(slot as usize) {
             *place = Some(entry);
         }
@@ -165,12 +164,20 @@ impl Store {
                 _ => entry.refold(&self.settings.sinks),
             };
             self.recount(&mut entry, slot);
+            self.weigh(&mut entry);
             if let Some(place) = self.calls.get_mut(slot as usize) {
                 *place = Some(entry);
             }
             folded?;
         }
         Ok(())
+    }
+
+    /// Counts the bytes of a call that has changed.
+    pub(super) fn weigh(&mut self, entry: &mut Entry) {
+        let bytes = u32::try_from(entry.bytes()).unwrap_or(u32::MAX);
+        self.entry_bytes = self.entry_bytes + bytes as usize - entry.weighed_bytes as usize;
+        entry.weighed_bytes = bytes;
     }
 
     /// Counts a call where its fold says that it stands, and notes what is to be done about it.
@@ -229,7 +236,7 @@ impl Store {
         entry.file_head(head.acallid, &mut self.keys, slot);
         self.states.insert(entry.state, slot);
         self.totals.started += 1;
-        self.entry_bytes += entry.bytes();
+        self.weigh(&mut entry);
         if let Some(place) = self.calls.get_mut(slot as usize) {
             *place = Some(entry);
         }
@@ -251,7 +258,7 @@ impl Store {
         self.overdue.remove(&slot);
         self.watching.leave(slot, None);
         self.stale.retain(|&stale| stale != slot);
-        self.entry_bytes -= entry.bytes();
+        self.entry_bytes -= entry.weighed_bytes as usize;
         if merged {
             self.totals.started -= 1;
             self.totals.closed -= u64::from(entry.state.is_over());

@@ -36,6 +36,8 @@ pub struct Entry {
     pub since_ms: i64,
     /// `life.facts` when it was counted last.
     pub facts: u32,
+    /// Its bytes as they were counted last.
+    pub weighed_bytes: u32,
     /// When it is looked at next, as noted in the calendar.
     pub deadline_ms: i64,
     /// The other names under which events of it came.
@@ -66,6 +68,7 @@ impl Entry {
             accepted: SmallVec::new(),
             since_ms: now_ms,
             facts: 0,
+            weighed_bytes: 0,
             deadline_ms: i64::MAX,
             names: None,
             awaits_stop: false,
@@ -143,8 +146,11 @@ impl Entry {
         Ok(())
     }
 
-    /// Whether all sinks have accepted the newest revision.
+    /// Whether all sinks have accepted the newest revision, or the log was trimmed, which is not done before.
     pub fn is_delivered(&self, sinks: usize) -> bool {
+        if self.life.is_trimmed() {
+            return true;
+        }
         self.life.is_issued() && (0..sinks).all(|sink| self.accepted(sink) >= self.life.revision)
     }
 

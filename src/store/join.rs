@@ -111,7 +111,6 @@ impl Store {
         let Some(mut entry) = self.calls.get_mut(kept as usize).and_then(Option::take) else {
             return Ok(kept);
         };
-        let before = entry.bytes();
         self.keep_overtaken(&mut entry, |_| source.life.facts > 0);
         let taken = self.take_in(&mut entry, &source, kept);
         for &row in &source.rows {
@@ -120,7 +119,7 @@ impl Store {
                 self.rows.hold(row);
             }
         }
-        self.entry_bytes = self.entry_bytes + entry.bytes() - before;
+        self.weigh(&mut entry);
         if let Some(place) = self.calls.get_mut(kept as usize) {
             *place = Some(entry);
         }
@@ -169,7 +168,6 @@ impl Store {
         let Some(mut entry) = self.calls.get_mut(slot as usize).and_then(Option::take) else {
             return Ok(());
         };
-        let before = entry.bytes();
         let renamed = entry.choose_name();
         if let Ok(true) = renamed {
             entry.queued_revision = 0;
@@ -177,8 +175,8 @@ impl Store {
             entry.overtaken.retain(|pending| pending.cid == cid);
         }
         let folded = entry.refold(&self.settings.sinks);
-        self.entry_bytes = self.entry_bytes + entry.bytes() - before;
         self.recount(&mut entry, slot);
+        self.weigh(&mut entry);
         if let Some(place) = self.calls.get_mut(slot as usize) {
             *place = Some(entry);
         }

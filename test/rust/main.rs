@@ -10,5 +10,6 @@ mod projection;
 mod properties;
 mod scenarios;
 mod split;
+mod trimmed;
 mod truth;
 mod watch;
