@@ -40,7 +40,7 @@ check(Roles, Master) when is_list(Roles), Roles =/= [] ->
     try era_callstore_nif:json_encode(Roles) of
         Json -> check_json(Json, Master)
     catch
-        error:_ -> {error, [problem(Roles, not_json, "a list of maps of JSON values is wanted")]}
+        error:badarg -> {error, [problem(Roles, not_json, "a list of maps of JSON values is wanted")]}
     end;
 check(Other, _Master) ->
     {error, [problem(Other, wrong_type, "a list of role instances or {file, Path} is wanted")]}.

@@ -1,14 +1,14 @@
 //! Plays a scenario in every variant it asks for, each on an empty store, and holds what comes out against it.
 
+mod expect;
+mod see;
+
 use std::collections::HashMap;
 
 use callstore::event::EventId;
-use callstore::watch::evidence::Stream;
-use callstore::watch::{Answer as Probed, Evidence};
 use serde_json::Value;
 
 use super::format::{Given, Scenario, label};
-use super::matching::differences;
 use crate::player::{Answer, Player, settings};
 
 const BATCH: usize = 1_000;
@@ -307,184 +307,8 @@ impl<'s> Run<'s> {
         self.player.settle();
     }
 
-    /// What a monitor, a probe or a report says.
-    fn see(&mut self, kind: &str, step: &Value) {
-        let text = |key: &str| step[key].as_str().expect("a text");
-        match kind {
-            "owner_down" => {
-                let owner = &packed_owner(text("owner_down"));
-                let reason = text("reason");
-                self.player.see(&Evidence::OwnerDown { owner, reason });
-            }
-            "node_down" => {
-                let node = text("node_down");
-                self.player.see(&Evidence::NodeDown { node });
-            }
-            "node_up" => {
-                let node = text("node_up");
-                self.player.see(&Evidence::NodeUp { node });
-            }
-            "probe" => {
-                for (call, answer) in step["probe"].as_object().expect("answers by call") {
-                    let answer = match answer.as_str() {
-                        Some("alive") => Probed::Alive,
-                        Some("gone") => Probed::Gone,
-                        Some("unknown") => Probed::Unknown,
-                        _ => panic!("{}: no answer {answer}", self.title),
-                    };
-                    self.player.probes.insert(self.dialog(call), answer);
-                }
-            }
-            _ => {
-                for report in step["report"].as_array().expect("reports") {
-                    self.report(report);
-                }
-            }
-        }
-    }
-
-    fn report(&mut self, report: &Value) {
-        let dialog = || self.dialog(&label(&report["call"]));
-        let probed = |answer| {
-            let dialog = dialog();
-            (dialog, answer)
-        };
-        let (dialog, answer) = match report["kind"].as_str() {
-            Some("alive") => probed(Probed::Alive),
-            Some("gone") => probed(Probed::Gone),
-            Some("rtp") => {
-                let now_at = self.player.now_ms - self.scenario.base;
-                let last_at = report["last_at"].as_i64().unwrap_or(now_at);
-                let dialog = dialog();
-                let seen = Evidence::Rtp {
-                    stream: Stream::Dialog(&dialog),
-                    last_ms: self.scenario.base + last_at,
-                    active: report["active"].as_bool().expect("active"),
-                };
-                return self.player.see(&seen);
-            }
-            Some("inventory") => {
-                let owner = &packed_owner(report["owner"].as_str().expect("an owner"));
-                let calls = report["calls"].as_array().expect("calls").iter();
-                let dialogs: Vec<String> = calls.map(|call| self.dialog(&label(call))).collect();
-                let dialogs = Some(dialogs.iter().map(String::as_str).collect());
-                return self.player.see(&Evidence::Inventory { owner, dialogs });
-            }
-            _ => panic!("{}: no report {report}", self.title),
-        };
-        let dialog = dialog.as_str();
-        self.player.see(&Evidence::Probe { dialog, answer });
-    }
-
     fn dialog(&self, call: &str) -> String {
         label(&self.scenario.fill(&"{dialogid}".into(), call, None))
-    }
-
-    fn expect(&self, expected: &Value, number: usize) {
-        let mut found = Vec::new();
-        for (key, wanted) in expected.as_object().expect("expect is an object") {
-            self.hold(key, wanted, &mut found);
-        }
-        let title = &self.title;
-        assert!(
-            found.is_empty(),
-            "{title}\nstep {number}:\n  {}",
-            found.join("\n  ")
-        );
-    }
-
-    fn hold(&self, key: &str, wanted: &Value, found: &mut Vec<String>) {
-        let count = |actual: u64, found: &mut Vec<String>| {
-            differences(key, wanted, Some(&actual.into()), found);
-        };
-        match key {
-            "live" => return count(self.player.store.live(), found),
-            "closed" => return count(self.player.store.totals().closed, found),
-            "alarms" => {
-                let told = serde_json::to_value(&self.player.alarms).expect("alarms");
-                return differences(key, wanted, Some(&told), found);
-            }
-            _ => {}
-        }
-        for (call, wanted) in wanted.as_object().expect("an object by call") {
-            let path = format!("{key} of {call}");
-            if key == "find" {
-                let query = label(&self.scenario.fill(&call.as_str().into(), "1", None));
-                let expected = wanted.as_str().map(|call| self.cid(call));
-                let actual = self.player.find(&query);
-                if expected != actual {
-                    found.push(format!("{query}: wants {expected:?}, is {actual:?}"));
-                }
-                continue;
-            }
-            let wanted = self.scenario.fill(wanted, call, None);
-            if call == "all" {
-                let all: usize = self.player.dead.values().sum();
-                differences(&path, &wanted, Some(&all.into()), found);
-                continue;
-            }
-            let cid = self.cid(call);
-            match key {
-                "states" => {
-                    let actual = self.player.call(cid).map(|call| call["state"].clone());
-                    differences(&path, &wanted, actual.as_ref(), found);
-                }
-                "calls" => {
-                    differences(&path, &wanted, self.player.call(cid).as_ref(), found);
-                }
-                "records" => {
-                    let newest = self
-                        .player
-                        .records(cid)
-                        .first()
-                        .map(|newest| json(&newest.record));
-                    differences(&path, &wanted, Some(&newest.unwrap_or_default()), found);
-                }
-                "projections" => {
-                    let newest =
-                        self.player.records(cid).first().map(|newest| {
-                            newest.projection.as_deref().map(json).unwrap_or_default()
-                        });
-                    differences(&path, &wanted, Some(&newest.unwrap_or_default()), found);
-                }
-                "revisions" => {
-                    let revisions: Vec<u32> = self
-                        .player
-                        .records(cid)
-                        .iter()
-                        .map(|record| record.revision)
-                        .collect();
-                    differences(&path, &wanted, Some(&revisions.into()), found);
-                }
-                "dlg_dead" => {
-                    let dead = self.player.dead.get(&cid).copied().unwrap_or(0);
-                    differences(&path, &wanted, Some(&dead.into()), found);
-                }
-                "mix" => {
-                    let jobs = self.player.mixes.get(&cid).map_or(0, Vec::len);
-                    differences(&path, &wanted, Some(&jobs.into()), found);
-                }
-                "verdicts" => {
-                    let judged = self.player.store.verdict(cid);
-                    let verdict = judged.map(|(judged, _)| judged.verdict.name().into());
-                    differences(&path, &wanted, verdict.as_ref(), found);
-                }
-                "explains" => {
-                    let lines = self
-                        .player
-                        .store
-                        .explain(cid)
-                        .unwrap_or_default()
-                        .join("\n");
-                    for word in wanted.as_array().expect("words") {
-                        if !lines.contains(word.as_str().expect("a word")) {
-                            found.push(format!("{path}: no {word} in\n{lines}"));
-                        }
-                    }
-                }
-                other => panic!("{}: nothing known of {other}", self.title),
-            }
-        }
     }
 
     fn cid(&self, call: &str) -> EventId {
@@ -499,10 +323,6 @@ fn packed_owner(owner: &str) -> String {
         Some((name, node)) => format!("name:{name} {node}"),
         None => owner.to_owned(),
     }
-}
-
-fn json(text: &[u8]) -> Value {
-    serde_json::from_slice(text).expect("JSON")
 }
 
 /// The events in the order of this number, of all orders there are.
