@@ -112,6 +112,7 @@ impl Store {
             return Ok(kept);
         };
         let before = entry.bytes();
+        self.said.absorbed(&source, entry.cid, &self.domains);
         self.keep_overtaken(&mut entry, |_| source.life.facts > 0);
         let taken = self.take_in(&mut entry, &source, kept);
         for &row in &source.rows {
@@ -170,6 +171,7 @@ impl Store {
             return Ok(());
         };
         let before = entry.bytes();
+        let (was, called) = (entry.state, entry.cid);
         let renamed = entry.choose_name();
         if let Ok(true) = renamed {
             entry.queued_revision = 0;
@@ -179,6 +181,11 @@ impl Store {
         let folded = entry.refold(&self.settings.sinks);
         self.entry_bytes = self.entry_bytes + entry.bytes() - before;
         self.recount(&mut entry, slot);
+        if called == entry.cid {
+            self.said.refolded(&entry, was, &self.domains);
+        } else {
+            self.said.renamed(&entry, (called, was), &self.domains);
+        }
         if let Some(place) = self.calls.get_mut(slot as usize) {
             *place = Some(entry);
         }
