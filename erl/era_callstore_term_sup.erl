@@ -6,22 +6,26 @@
 -module(era_callstore_term_sup).
 -behaviour(supervisor).
 
--export([start_link/3]).
+-export([start_link/4]).
 -export([init/1]).
 
--spec start_link(era_callstore_log:term_of_activity(), era_callstore_nif:store(), era_callstore_config:config()) ->
-    supervisor:startlink_ret().
-start_link(Term, Store, Config) -> supervisor:start_link(?MODULE, {Term, Store, Config}).
+-type term_of_activity() :: era_callstore_log:term_of_activity().
+%% The term before this one, as this node knows.
+-type from() :: {Epoch :: pos_integer(), node()} | none.
 
--spec init({era_callstore_log:term_of_activity(), era_callstore_nif:store(), era_callstore_config:config()}) ->
+-spec start_link(term_of_activity(), from(), era_callstore_nif:store(), era_callstore_config:config()) ->
+    supervisor:startlink_ret().
+start_link(Term, From, Store, Config) -> supervisor:start_link(?MODULE, {Term, From, Store, Config}).
+
+-spec init({term_of_activity(), from(), era_callstore_nif:store(), era_callstore_config:config()}) ->
     {ok, {supervisor:sup_flags(), [supervisor:child_spec()]}}.
-init({#{group := Group, commit := Commit} = Term, Store, Config}) ->
+init({#{group := Group, commit := Commit} = Term, From, Store, Config}) ->
     #{sinks := Sinks} = Config,
     {ok, #{storage := Storage, roles := #{} = Roles}, #{instance := Instance}} =
         era_callstore_config:group(Config, Group),
     #{Instance := Role} = Roles,
     Flush = Storage =/= ram_copies andalso Commit =/= async_dirty,
-    Writer = (maps:with([queue_bytes, lag_bytes], Config))#{term => Term, store => Store, flush => Flush},
+    Writer = (maps:with([queue_bytes, lag_bytes], Config))#{term => Term, from => From, store => Store, flush => Flush},
     Behaviours = era_callstore_behaviours:configured(Config),
     Watch = #{
         group => Group,
