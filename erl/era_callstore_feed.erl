@@ -9,19 +9,21 @@
 %%% one would be (rows were loaded, a store was folded anew, two copies differ by what they forgot first) the ring begins
 %%% anew, and whoever read before it is told `lost'. A reader that is lost has to look at the live calls.
 %%% Memory is bounded by the setting `feed_bytes'; a chunk is shared with the log.
-%%% Called by: view and writer (row/5, …), era_callstore_reader on any node (pull/3, where/2).
+%%% Called by: view (row/5, …), writer (begin_term/3, told/4, …), whoever has something to say of a group (say/3), and
+%%% era_callstore_reader on any node (pull/3, where/3).
 %%% Must never: look into a chunk, send anything that was not asked for, or hold the writer.
 -module(era_callstore_feed).
 -behaviour(gen_server).
 
 -export([start_link/1, loaded/2, row/5, gap/1, sync/1]).
 -export([begin_term/3, position/1, told/4, beside/2, say/3, resync/1]).
--export([pull/3, where/2, handled/3, handled/2, event/3]).
+-export([pull/3, where/3, handled/3, handled/2, event/3]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2]).
 -export_type([options/0, place/0, cursor/0, row/0, answer/0, key/0]).
 
 %% So much is given to a reader at once, one row at least.
 -define(PULL_BYTES, 262144).
+-define(PULL_EVENTS, 1000).
 %% What a row takes beside its bytes.
 -define(ROW_BYTES, 256).
 -define(CALL_MS, 5000).
@@ -32,7 +34,7 @@
 %% What was said by a row of the log, or beside the log.
 -type key() :: era_callstore_log:key() | {said, Epoch :: pos_integer(), node(), position()} | none.
 %% Where a reader stands: everything up to Seq was read, the last of it said by Key. A number alone is taken on trust.
--type cursor() :: now | {Seq :: position(), key() | any}.
+-type cursor() :: {Seq :: position(), key() | any}.
 -type row() ::
     {Before :: position(), {row, Marks :: binary(), [era_callstore_nif:chunk()]} | {event, map()}}.
 -type answer() :: {rows, [row()], cursor()} | lost.
@@ -131,11 +133,12 @@ pull(Group, Node, Cursor) ->
     gen_server:cast({name(Group), Node}, {pull, Ref, Cursor}),
     Ref.
 
-%% @doc The end of the stream there, now.
--spec where(Group :: pos_integer(), node()) -> {ok, cursor()} | {error, away}.
-where(Group, Node) ->
+%% @doc Where to read on there: from now on, or for one who has looked at the live calls after this. The latter begins
+%% where a ring that has just begun does, so that the take-over by which it began is not missed.
+-spec where(Group :: pos_integer(), node(), now | look) -> {ok, cursor()} | {error, away}.
+where(Group, Node, For) ->
     try
-        {ok, gen_server:call({name(Group), Node}, where, ?CALL_MS)}
+        {ok, gen_server:call({name(Group), Node}, {where, For}, ?CALL_MS)}
     catch
         exit:_ -> {error, away}
     end.
@@ -172,8 +175,13 @@ handle_call({begin_term, Epoch, From}, _From, #state{group = Group} = State) ->
     }),
     Said = say({said, Epoch, node(), Position}, Position, Event, Begun),
     {reply, Said#state.position, Said};
-handle_call(where, _From, #state{position = Position, last = Last} = State) ->
-    {reply, {Position, Last}, State};
+handle_call({where, look}, _From, #state{first = First, rows = Rows, bytes = Bytes} = State) when Bytes < ?PULL_BYTES ->
+    case Rows of
+        #{First := #kept{after_key = none}} -> {reply, {First, none}, State};
+        #{} -> {reply, ending(State), State}
+    end;
+handle_call({where, _For}, _From, State) ->
+    {reply, ending(State), State};
 handle_call({handled, Handler}, _From, #state{handled = Handled} = State) ->
     {reply, maps:get(Handler, Handled, none), State};
 handle_call(sync, _From, State) ->
@@ -205,6 +213,8 @@ handle_cast({gap, Position}, State) ->
 -spec handle_info(term(), #state{}) -> {noreply, #state{}}.
 handle_info(_Other, State) -> {noreply, State}.
 
+ending(#state{position = Position, last = Last}) -> {Position, Last}.
+
 begun(#state{exact = true} = State) -> State;
 begun(#state{position = Position} = State) -> restarted(max(Position, erlang:system_time(microsecond)), State).
 
@@ -217,13 +227,13 @@ say(Key, Position, Event, #state{group = Group, peers = Peers} = State) ->
 
 %% --- the ring
 
-append(Key, Position, Count, Bytes, What, #state{position = Position, exact = true} = State) ->
+append(Key, Position, Count, Bytes, What, #state{position = Position} = State) ->
     #state{last = Last, rows = Rows, bytes = Total, waiting = Waiting} = State,
     Kept = #kept{after_key = Last, key = Key, count = Count, bytes = Bytes + ?ROW_BYTES, what = What},
     Next = Position + Count,
     lists:foreach(fun(Ref) -> answer(Ref, {rows, [{Position, What}], {Next, Key}}) end, Waiting),
     trimmed(State#state{
-        position = Next, last = Key, rows = Rows#{Position => Kept}, bytes = Total + Kept#kept.bytes, waiting = []
+        position = Next, last = Key, exact = true, rows = Rows#{Position => Kept}, bytes = Total + Kept#kept.bytes, waiting = []
     });
 append(Key, Position, Count, Bytes, What, State) ->
     append(Key, Position, Count, Bytes, What, restarted(Position, State)).
@@ -245,9 +255,7 @@ trimmed(State) ->
 
 %% --- readers
 
-pulled(Ref, now, State) ->
-    wait(Ref, State);
-pulled(Ref, {_Seq, _Key}, #state{exact = false} = State) ->
+pulled(Ref, {_Seq, any}, #state{exact = false} = State) ->
     answer(Ref, lost),
     State;
 pulled(Ref, {Position, Key}, #state{position = Position, last = Last} = State) when Key =:= any; Key =:= Last ->
@@ -269,14 +277,16 @@ give_within(Ref, Seq, #state{rows = Rows} = State) ->
     end.
 
 give(Ref, Before, #state{rows = Rows} = State) ->
-    {Given, Cursor} = gathered(Before, Rows, ?PULL_BYTES, none),
+    {Given, Cursor} = gathered(Before, Rows, {?PULL_BYTES, Before + ?PULL_EVENTS}, none),
     answer(Ref, {rows, Given, Cursor}),
     State.
 
-gathered(Before, Rows, Left, Last) ->
+gathered(Before, Rows, {Left, End} = Room, Last) ->
     case Rows of
-        #{Before := #kept{count = Count, bytes = Bytes, key = Key, what = What}} when Left > 0 ->
-            {More, Cursor} = gathered(Before + Count, Rows, Left - Bytes, Key),
+        #{Before := #kept{count = Count, bytes = Bytes, key = Key, what = What}} when
+            Last =:= none; Left > 0 andalso Before + Count =< End
+        ->
+            {More, Cursor} = gathered(Before + Count, Rows, setelement(1, Room, Left - Bytes), Key),
             {[{Before, What} | More], Cursor};
         #{} ->
             {[], {Before, Last}}
