@@ -6,7 +6,8 @@
 //!
 //! ```text
 //! marks     version u8 │ item …
-//! item 1    of whom: cid 16 │ flags u8 │ [acallid: length, bytes] │ [invitets signed] │ domains: count, (length, bytes)…
+//! item 1    of whom: cid 16 │ flags u8 │ [acallid: length, bytes] │ [invitets signed]
+//!           │ [acallidhash signed] │ domains: count, (length, bytes)…
 //!           what follows is about this call; its leg is here where the group does not say it
 //! item 2    opened: state before u8 (0xff: none) │ state now u8 │ time signed
 //! item 3    events: chunk varint │ group varint │ a bit per event of the group, padded to bytes: whether it is said
@@ -37,6 +38,7 @@ pub(super) const GROUP: u8 = 7;
 pub(super) const NO_STATE: u8 = 0xff;
 pub(super) const HAS_ACALLID: u8 = 1;
 pub(super) const HAS_INVITETS: u8 = 2;
+pub(super) const HAS_HASH: u8 = 4;
 
 /// Whether an event of the log is told to those who listen: what the platform said, and what callstore did with a call.
 pub(super) const fn is_told(kind: Kind) -> bool {
@@ -195,16 +197,20 @@ impl Said {
         let head = entry.set.head();
         let acallid = head.acallid.filter(|_| with_leg);
         let invitets = head.invitets.filter(|_| with_leg);
+        let hash = head.acallidhash.filter(|_| with_leg);
         let marks = &mut self.marks;
         marks.push(OF);
         marks.extend_from_slice(&cid);
         let has = |is: bool, flag: u8| if is { flag } else { 0 };
-        marks.push(has(acallid.is_some(), HAS_ACALLID) | has(invitets.is_some(), HAS_INVITETS));
+        let flags = has(acallid.is_some(), HAS_ACALLID)
+            | has(invitets.is_some(), HAS_INVITETS)
+            | has(hash.is_some(), HAS_HASH);
+        marks.push(flags);
         if let Some(acallid) = acallid {
             put_text(marks, acallid);
         }
-        if let Some(invitets) = invitets {
-            put_signed(marks, invitets);
+        for number in [invitets, hash].into_iter().flatten() {
+            put_signed(marks, number);
         }
         put_varint(marks, entry.domains.len() as u64);
         for &number in &entry.domains {

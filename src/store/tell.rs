@@ -318,6 +318,9 @@ fn of_whom<'t>(reader: &mut Reader<'t>) -> Result<Whom<'t>, Corrupt> {
     if flags & said::HAS_INVITETS != 0 {
         head.invitets = Some(reader.signed()?);
     }
+    if flags & said::HAS_HASH != 0 {
+        head.acallidhash = Some(reader.signed()?);
+    }
     let count = reader.size()?;
     let domains = (0..count).map(|_| text(reader));
     let domains = domains.collect::<Result<_, _>>()?;

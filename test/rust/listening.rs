@@ -213,6 +213,7 @@ fn a_record_that_is_issued_is_told_with_its_identity() {
         data["acallid"], "a1",
         "the head of the call, which the log does not repeat"
     );
+    assert_eq!(data["acallidhash"], 5);
     assert_eq!(
         log.fold(&issued, &Wanted::default()),
         [],
