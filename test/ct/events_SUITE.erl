@@ -12,7 +12,8 @@
     a_dialog_whose_owner_is_killed_is_said_dead_once/1
 ]).
 
--import(cluster_node, [call/4, cid/1, name/1, until/2]).
+-import(cluster_calls, [cid/1]).
+-import(cluster_node, [call/4, name/1, until/2]).
 
 suite() -> [{timetrap, {minutes, 4}}].
 
@@ -78,7 +79,7 @@ a_dialog_whose_owner_is_killed_is_said_dead_once(Config) ->
     {[One, Two], Three, _Out} = cluster(?FUNCTION_NAME, Config),
     ok = listening([One, Two, Three]),
     Owner = call(Three, erlang, spawn, [timer, sleep, [infinity]]),
-    [Invite] = cluster_node:events_alive(7, 7),
+    [Invite] = cluster_calls:events(alive, 7, 7),
     #{<<"data">> := Head} = Invite,
     Start = Invite#{
         <<"type">> := <<"dlg_start">>,

@@ -81,5 +81,5 @@ put_calls(From, To, _AtOnce) when From > To ->
     ok;
 put_calls(From, To, AtOnce) ->
     Last = min(To, From + AtOnce - 1),
-    {ok, #{rejected := []}} = era_callstore:put(cluster_node:events_alive(From, Last), #{timeout => 30000}),
+    {ok, #{rejected := []}} = era_callstore:put(cluster_calls:events(alive, From, Last), #{timeout => 30000}),
     put_calls(Last + 1, To, AtOnce).

@@ -92,14 +92,14 @@ the_oldest_rows_go_when_the_ring_is_full() ->
 a_term_goes_on_where_the_rows_that_were_followed_end() ->
     ok = era_callstore_feed:loaded(?GROUP, 0),
     ok = row(1, 40, 3),
-    ?assertEqual(44, era_callstore_feed:begin_term(?GROUP, 2, {1, node()})),
+    ?assertEqual(44, era_callstore_feed:position(era_callstore_feed:begin_term(?GROUP, 2, {1, node()}))),
     {[43], {44, {said, 2, _, 43}}} = pulled({43, key(1)}).
 
 a_term_of_a_copy_that_followed_nothing_begins_above_all_that_was_said() ->
     Before = erlang:system_time(microsecond),
     ok = era_callstore_feed:loaded(?GROUP, 40),
     Waiting = pull({40, none}),
-    Begun = era_callstore_feed:begin_term(?GROUP, 2, none),
+    Begun = era_callstore_feed:position(era_callstore_feed:begin_term(?GROUP, 2, none)),
     ?assert(Begun > Before),
     ?assertEqual(lost, Waiting()),
     ?assertEqual({Begun - 1, none}, where(look)).
@@ -116,8 +116,15 @@ a_reader_that_waits_is_told_of_the_next_row() ->
     ok = row(1, 0, 2),
     ?assertEqual({[0], {2, key(1)}}, Waiting()),
     Next = pull({2, key(1)}),
-    ok = era_callstore_feed:said(?GROUP, 1, 2, era_callstore_feed:event(?GROUP, <<"heal">>, #{})),
-    ?assertMatch({[2], {3, {said, 1, _, 2}}}, Next()).
+    Place = era_callstore_feed:told(key(2), {0, <<>>}, [], place(2)),
+    ?assertEqual(place(3), era_callstore_feed:beside({say, era_callstore_feed:event(?GROUP, <<"heal">>, #{})}, Place)),
+    ?assertMatch({[2], {3, {said, 1, _, 2}}}, Next()),
+    Lost = pull({3, {said, 1, node(), 2}}),
+    ?assertEqual(place(4), era_callstore_feed:beside(resync, place(3))),
+    ?assertEqual(lost, Lost()).
+
+%% Where the writer of the first term stands: what begin_term/3 would say of it.
+place(Position) -> {?GROUP, 1, Position}.
 
 progress_of_handlers_is_known() ->
     ?assertEqual(none, era_callstore_feed:handled(?GROUP, <<"h">>)),
