@@ -2,6 +2,7 @@
 %%%
 %%% Events of calls go in (put/1,2, put_json/1,2). Who asks learns which calls live and in what state (call/1, calls/1,2,
 %%% count/1, counts/1, explain/1), and reads what the sink `collection' keeps (record/1, records/2, collection/3).
+%%% Who wants to hear what is said as it is said subscribes (subscribe/1, unsubscribe/1).
 %%% A *group* of instances serves a part of the tree of domains; one instance of it is *active*. Every function may be
 %%% called on any node that runs the application; calls are routed.
 %%%
@@ -18,9 +19,11 @@
 -export([report/1]).
 -export([call/1, calls/1, calls/2, count/1, counts/1, explain/1]).
 -export([record/1, records/2, collection/3, owner/1]).
+-export([subscribe/1, unsubscribe/1]).
 -export([status/0, digest/1, handover/1, heal/1, metrics/0, i/0]).
 
 -export_type([config/0, problem/0, event/0, put_options/0, put_result/0, rejection/0, report/0, key/0, filter/0, page_options/0, page/0]).
+-export_type([subscription/0, sequence/0]).
 
 -type config() :: era_callstore_config:input().
 -type problem() :: era_callstore_nif:problem().
@@ -46,6 +49,15 @@
     group => pos_integer(),
     since_ms => integer()
 }.
+-type subscription() :: #{
+    events => all | [Type :: atom() | binary()],
+    %% a domain and all below it
+    domain => binary(),
+    group => pos_integer(),
+    since => sequence() | now | snapshot
+}.
+%% A position in the stream of events out of one group.
+-type sequence() :: non_neg_integer().
 -type page_options() :: #{limit => pos_integer(), cursor => binary()}.
 -type page() :: era_callstore_query:page().
 
@@ -171,6 +183,48 @@ collection(Name, Filter, Page) ->
 -spec owner(Domain :: binary()) ->
     #{group := pos_integer(), instance := binary() | none, node := node() | none} | {error, {not_served, binary()}}.
 owner(Domain) -> era_callstore_query:owner(text({owner, [Domain]}, Domain, "the name of a domain")).
+
+%% @doc The calling process hears from now on what is said of calls: {era_callstore, Ref, Seq, Event}.
+%%
+%% Event is in the envelope of class `callevents', as it was accepted and each once, or of class `callstore': call_opened,
+%% call_changed and call_closed (the call's state), record (a revision was issued), mix (asked, accepted, failed),
+%% takeover, heal. Seq counts what the group says, filtered or not, over take-overs; with no filter it has no gap. Where
+%% what follows is not kept any more, or the caller's mailbox was too full, {era_callstore, Ref, Seq, resync} comes; after
+%% it, and at first with `since => snapshot', come the live calls as call_opened with `snapshot' and `call', then an
+%% event `snapshot', all with the same Seq, and then the stream goes on from Seq. A call that opens or closes while the
+%% live ones are told may be told twice, none is missed.
+%% Without `group' all groups are heard, and each counts for itself: `since' a number wants one group. What is said of a
+%% group (takeover, heal) comes whatever the domain. The subscription ends with the caller, or with unsubscribe/1.
+-spec subscribe(subscription()) -> {ok, Ref :: reference()} | {error, not_running | several_groups | {no_such_group, pos_integer()}}.
+subscribe(Options) ->
+    {Wanted, Since, Group} = era_callstore_filter:subscribed({subscribe, [Options]}, Options),
+    case {era_callstore_config:in_force(), Group} of
+        {{error, _} = Error, _} -> Error;
+        {{ok, #{groups := #{Group := _}}}, Group} -> subscribe([Group], Wanted, Since);
+        {{ok, #{groups := Groups}}, all} -> subscribe(maps:keys(Groups), Wanted, Since);
+        {{ok, _}, _} -> {error, {no_such_group, Group}}
+    end.
+
+subscribe([Group], Wanted, Seq) when is_integer(Seq) ->
+    era_callstore_subscription:start([Group], Wanted, {Seq, any}, self());
+subscribe(_Groups, _Wanted, Seq) when is_integer(Seq) ->
+    {error, several_groups};
+subscribe(Groups, Wanted, Since) ->
+    era_callstore_subscription:start(Groups, Wanted, Since, self()).
+
+%% @doc Ends a subscription of this node. Nothing of it comes any more, and the caller's mailbox holds nothing of it.
+-spec unsubscribe(Ref :: reference()) -> ok.
+unsubscribe(Ref) when is_reference(Ref) ->
+    ok = era_callstore_subscription:stop(Ref),
+    flushed(Ref);
+unsubscribe(Ref) ->
+    era_callstore_errors:badarg({unsubscribe, [Ref]}, 1, "the reference that subscribe/1 returned is wanted").
+
+flushed(Ref) ->
+    receive
+        {era_callstore, Ref, _, _} -> flushed(Ref)
+    after 0 -> ok
+    end.
 
 %% @doc What runs and how it is.
 -spec status() -> era_callstore_status:status().

@@ -27,6 +27,7 @@
     data_dir := file:filename(),
     commit := era_callstore_log:commit(),
     sinks := [sink()],
+    handlers := [era_callstore_handler:handler()],
     event_aliases := #{binary() => binary()},
     watch := #{binary() => non_neg_integer()},
     probe := module() | off,
@@ -37,6 +38,8 @@
     copm3_name := binary(),
     queue_bytes := pos_integer(),
     lag_bytes := pos_integer(),
+    feed_bytes := pos_integer(),
+    subscriber_messages := pos_integer(),
     deliver_timeout_ms := pos_integer(),
     retry_min_ms := pos_integer(),
     retry_max_ms := pos_integer(),
@@ -61,6 +64,7 @@ settings() ->
             "transaction, sync_transaction, sync_dirty or async_dirty"},
         {sinks, [{collection, #{}}], any,
             "a list of {collection | file | Module, Args :: map()} or {Name, Module, Args}"},
+        {handlers, [], any, "a list of {Module, Args :: map()} or {Name, Module, Args}"},
         {event_aliases, #{}, aliases, "a map of binaries to binaries: their name of an event type to ours"},
         {watch, #{}, times, "a map of names to integers of 0 or more, in the unit the name ends with"},
         {probe, off, {module, probe}, "a module with probe/1 (era_callstore_probe) or off"},
@@ -71,6 +75,8 @@ settings() ->
         {copm3_name, <<"cdr/COPM3_dialogs">>, text, "the name of a collection, a binary that is not empty"},
         {queue_bytes, 64 * 1024 * 1024, positive, "an integer above 0"},
         {lag_bytes, 64 * 1024 * 1024, positive, "an integer above 0"},
+        {feed_bytes, 16 * 1024 * 1024, positive, "an integer above 0"},
+        {subscriber_messages, 10000, positive, "an integer above 0"},
         {deliver_timeout_ms, 30000, positive, "an integer above 0"},
         {retry_min_ms, 500, positive, "an integer above 0"},
         {retry_max_ms, 60000, positive, "an integer above 0"},
@@ -128,14 +134,14 @@ check(Input) ->
         All -> {error, All ++ sources(Values)}
     end.
 
-%% What is wrong with roles and sinks, whatever else is; of roles nothing can be said without a root.
-sources(#{sinks := Sinks} = Values) ->
+%% What is wrong with roles, sinks and handlers, whatever else is; of roles nothing can be said without a root.
+sources(#{sinks := Sinks, handlers := Handlers} = Values) ->
     Roles =
         case Values of
             #{roles := Source, master_domain := Master} -> era_callstore_role:check(Source, Master);
             #{} -> {ok, [], []}
         end,
-    [P || {error, Ps} <- [Roles, era_callstore_sink:check(Sinks)], P <- Ps].
+    [P || {error, Ps} <- [Roles, era_callstore_sink:check(Sinks), era_callstore_handler:check(Handlers)], P <- Ps].
 
 to_pairs(Input) when is_map(Input) -> maps:to_list(Input);
 to_pairs(Input) -> proplists:unfold(Input).
@@ -190,19 +196,22 @@ times([{Name, V} | More], Checked) when is_binary(Name), is_integer(V), V >= 0 -
     times(More, Checked#{Name => V});
 times(_, _) -> error.
 
-check_whole(#{roles := Source, sinks := Sinks, master_domain := Master} = Values) ->
+check_whole(#{roles := Source, sinks := Sinks, handlers := Handlers, master_domain := Master} = Values) ->
     CheckedSinks = era_callstore_sink:check(Sinks),
+    CheckedHandlers = era_callstore_handler:check(Handlers),
     case era_callstore_role:check(Source, Master) of
         {ok, Roles, Warnings} ->
             Placed = place(Roles, Values),
-            Found = [P || {error, Ps} <- [CheckedSinks, Placed], P <- Ps],
+            Found = [P || {error, Ps} <- [CheckedSinks, CheckedHandlers, Placed], P <- Ps],
             case Found ++ watch_problems(Values) ++ router_problems(Roles, Values) of
                 [] ->
                     {ok, Specs} = CheckedSinks,
+                    {ok, Handling} = CheckedHandlers,
                     {ok, Instances} = Placed,
                     {ok, Values#{
                         roles := Roles,
                         sinks := Specs,
+                        handlers := Handling,
                         instances := Instances,
                         warnings => Warnings,
                         groups => groups(Roles, Instances)

@@ -27,7 +27,10 @@
     | evidence_told
     | dialogs_probed
     | mixes_accepted
-    | calls_rescued.
+    | calls_rescued
+    | events_sent
+    | subscribers_resynced
+    | handlers_failed.
 
 declared() ->
     [
@@ -49,7 +52,10 @@ declared() ->
         {evidence_told, "Owners and nodes that were seen going or coming"},
         {dialogs_probed, "Dialogs whose owner was asked whether it lives"},
         {mixes_accepted, "Recordings of dead dialogs that the mixer took"},
-        {calls_rescued, "Conversations restored under another owner"}
+        {calls_rescued, "Conversations restored under another owner"},
+        {events_sent, "Events out sent to subscribers of this node"},
+        {subscribers_resynced, "Times a subscriber of this node was too slow, or what it wanted was not kept"},
+        {handlers_failed, "Batches of events out that a handler refused, crashed on or took too long for"}
     ].
 
 %% @doc Makes the counters, all zero; kept while the node runs.

@@ -223,6 +223,7 @@ decided(stay, _Data) ->
 begin_term(#data{group = Group, config = #{commit := Commit} = Config} = Data) ->
     ?CRASH_POINT(term_before),
     Pauses = era_callstore_pause:count(),
+    From = era_callstore_log:term(Group),
     case era_callstore_log:new_term(Group) of
         {ok, Epoch} ->
             ?CRASH_POINT(term_allocated),
@@ -235,7 +236,7 @@ begin_term(#data{group = Group, config = #{commit := Commit} = Config} = Data) -
             },
             %% Said before the first producer can be answered, so that who was answered finds it so.
             Active = said(active, Data#data{epoch = Epoch, yielded = false, since = now_ms(), pauses = Pauses}),
-            {ok, Sup} = era_callstore_term_sup:start_link(Term, Store, Config),
+            {ok, Sup} = era_callstore_term_sup:start_link(Term, From, Store, Config),
             ?CRASH_POINT(term_begun),
             era_callstore_counters:add(terms_begun, 1),
             ?LOG_NOTICE(#{what => "active", group => Group, instance => instance(Data), epoch => Epoch}),

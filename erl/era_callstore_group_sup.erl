@@ -1,6 +1,6 @@
-%%% What one group needs on one node: its view and its state machine.
+%%% What one group needs on one node: its feed of events out, its view and its state machine.
 %%%
-%%% Always holds: the two live and end together, since each holds half of what is known of the copy.
+%%% Always holds: they live and end together, since each holds a part of what is known of the copy.
 %%% Called by: era_callstore_groups.
 -module(era_callstore_group_sup).
 -behaviour(supervisor).
@@ -12,8 +12,9 @@
 start_link(Group, Config) -> supervisor:start_link(?MODULE, {Group, Config}).
 
 -spec init({pos_integer(), era_callstore_config:config()}) -> {ok, {supervisor:sup_flags(), [supervisor:child_spec()]}}.
-init({Group, #{site := Site, master_domain := Master, sinks := Sinks} = Config}) ->
-    {ok, #{storage := Storage, roles := Roles}, #{instance := Instance}} = era_callstore_config:group(Config, Group),
+init({Group, #{site := Site, master_domain := Master, sinks := Sinks, feed_bytes := FeedBytes} = Config}) ->
+    {ok, #{storage := Storage, roles := Roles, members := Members}, #{instance := Instance}} =
+        era_callstore_config:group(Config, Group),
     #{Instance := Role} = Roles,
     View = #{
         group => Group,
@@ -32,7 +33,10 @@ init({Group, #{site := Site, master_domain := Master, sinks := Sinks} = Config})
             watch => era_callstore_behaviours:limits(Config)
         }
     },
+    Peers = lists:usort([Node || #{node := Node} <- Members, Node =/= node()]),
+    Feed = #{group => Group, feed_bytes => FeedBytes, peers => Peers},
     Children = [
+        #{id => feed, start => {era_callstore_feed, start_link, [Feed]}, shutdown => 5000},
         #{id => view, start => {era_callstore_view, start_link, [View]}, shutdown => 5000},
         #{id => group, start => {era_callstore_group, start_link, [Group, Config]}, shutdown => 30000}
     ],

@@ -1,10 +1,11 @@
 %%% The log of a group: one Mnesia table with a copy on every node of the group, and the table of epochs.
 %%%
-%%%   era_callstore_log_<Group>   {Tab, {Epoch, Node, Seq}, [chunk()]}     ordered_set; a row is one commit
+%%%   era_callstore_log_<Group>   {Tab, {Epoch, Node, Seq}, {Position, [chunk()]}}   ordered_set; a row is one commit
 %%%   era_callstore_epoch         {Tab, Group, Epoch, Node, Terms}         set; whose term of activity it is, and how far
 %%%                                                                        each term before it is known here
 %%%
-%%% Always holds: a row is written once and never changed, only deleted; append/3 writes nothing unless the term of its
+%%% Position: where in the stream of events out (era_callstore_feed) what the row says begins.
+%%% Always holds: a row is written once and never changed, only deleted; append/4 writes nothing unless the term of its
 %%% caller is the one in force. Two copies with the same rows are equal. The newest row is never deleted, so the next
 %%% term knows how far the one before it came.
 %%% Called by: view (load, subscribe), writer (append), group (terms), ticker (trim), union (what a copy lacks), placement
@@ -15,14 +16,14 @@
 
 -export([
     ensure_tables/2, ensure_table/4, wait/2,
-    new_term/1, term/1, append/3, delete/2,
-    subscribe/1, event/2, fold/3,
+    new_term/1, term/1, append/4, delete/2,
+    subscribe/1, event/2, fold/3, last_position/1,
     keys/1, chunks/2, lacking/2, know_terms/2,
     row_key/1, size/1, copies/1, table/1,
     incarnation/0, loaded_from/1,
     tables_of/1, shared_tables/0, holders/1, awaited/1, give_back/2, give_up/1
 ]).
--export_type([key/0, known_term/0, term_of_activity/0, storage/0, commit/0]).
+-export_type([key/0, position/0, known_term/0, term_of_activity/0, storage/0, commit/0]).
 
 -include_lib("kernel/include/logger.hrl").
 -include("era_callstore_crash.hrl").
@@ -36,6 +37,8 @@
 -type key() :: {Epoch :: pos_integer(), node(), Seq :: pos_integer()}.
 %% A term of activity that is over, and its last row that was known when the next began.
 -type known_term() :: {Epoch :: pos_integer(), node(), LastSeq :: non_neg_integer()}.
+%% Events out before this row, in all of the group's stream.
+-type position() :: non_neg_integer().
 -type storage() :: ram_copies | disc_copies.
 -type commit() :: transaction | sync_transaction | sync_dirty | async_dirty.
 -type term_of_activity() :: #{
@@ -145,14 +148,14 @@ term(Group) ->
     end.
 
 %% @doc Writes one row, when the term is still the caller's. The kinds of commit are Mnesia's, with its meaning.
--spec append(term_of_activity(), Seq :: pos_integer(), [era_callstore_nif:chunk()]) ->
+-spec append(term_of_activity(), Seq :: pos_integer(), position(), [era_callstore_nif:chunk()]) ->
     ok | {error, {fenced, Epoch :: non_neg_integer()} | {log, term()}}.
-append(#{group := Group, table := Table, epoch := Epoch, commit := Commit}, Seq, Chunks) ->
+append(#{group := Group, table := Table, epoch := Epoch, commit := Commit}, Seq, Position, Chunks) ->
     Write = fun() ->
         case mnesia:read(?EPOCHS, Group, read) of
             [{_, _, Epoch, Node, _}] when Node =:= node() ->
                 ?CRASH_POINT(commit_checked),
-                ok = mnesia:write(Table, {Table, {Epoch, Node, Seq}, Chunks}, write),
+                ok = mnesia:write(Table, {Table, {Epoch, Node, Seq}, {Position, Chunks}}, write),
                 ?CRASH_POINT(commit_written);
             [{_, _, Other, _, _}] ->
                 {error, {fenced, Other}};
@@ -187,8 +190,8 @@ subscribe(Group) ->
 
 %% @doc What a message says about the table.
 -spec event(Message :: term(), Table :: atom()) ->
-    {row, key(), [era_callstore_nif:chunk()]} | {deleted, key()} | none.
-event({mnesia_table_event, {write, {Table, Key, Chunks}, _}}, Table) -> {row, Key, Chunks};
+    {row, key(), position(), [era_callstore_nif:chunk()]} | {deleted, key()} | none.
+event({mnesia_table_event, {write, {Table, Key, {Position, Chunks}}, _}}, Table) -> {row, Key, Position, Chunks};
 event({mnesia_table_event, {delete, {Table, Key}, _}}, Table) -> {deleted, Key};
 event(_, _) -> none.
 
@@ -203,8 +206,17 @@ fold(Group, Fun, Acc) ->
 fold_page('$end_of_table', _Fun, Acc) ->
     Acc;
 fold_page({Rows, Next}, Fun, Acc) ->
-    Folded = lists:foldl(fun({_, Key, Chunks}, A) -> Fun(Key, Chunks, A) end, Acc, Rows),
+    Folded = lists:foldl(fun({_, Key, {_Position, Chunks}}, A) -> Fun(Key, Chunks, A) end, Acc, Rows),
     fold_page(mnesia:select(Next), Fun, Folded).
+
+%% @doc Where the newest row of the local copy begins.
+-spec last_position(Group :: pos_integer()) -> position().
+last_position(Group) ->
+    Table = table(Group),
+    case mnesia:dirty_read(Table, mnesia:dirty_last(Table)) of
+        [{_, _, {Position, _}}] -> Position;
+        [] -> 0
+    end.
 
 %% @doc The keys of all rows of the local copy.
 -spec keys(Group :: pos_integer()) -> [key()].
@@ -212,7 +224,7 @@ keys(Group) -> mnesia:dirty_all_keys(table(Group)).
 
 %% @doc The chunks of a row of the local copy; none when it was deleted.
 -spec chunks(Group :: pos_integer(), key()) -> [era_callstore_nif:chunk()].
-chunks(Group, Key) -> lists:append([Chunks || {_, _, Chunks} <- mnesia:dirty_read(table(Group), Key)]).
+chunks(Group, Key) -> lists:append([Chunks || {_, _, {_Position, Chunks}} <- mnesia:dirty_read(table(Group), Key)]).
 
 %% @doc Which of these rows of a copy that was apart have never been in the local copy.
 -spec lacking(Group :: pos_integer(), [key()]) -> [key()].

@@ -10,7 +10,7 @@
 -export([
     check_roles/2, router/2, route/2,
     encode/3, encode_dirty/3, encode_json/3, encode_json_dirty/3,
-    new/1, apply/4, apply_dirty/4, drop_rows/2,
+    new/1, apply/4, apply_dirty/4, apply_said/4, apply_said_dirty/4, said/4, drop_rows/2,
     tick/2, issue/5, pending/3, accepted/3, trim/3,
     take_over/2, stand_down/1, evidence/3, owners/3, verdict/2, mixed/4, rescued/3,
     call/3, calls/5, count/2, counts/2, explain/3, digest/1, info/1,
@@ -19,7 +19,7 @@
 
 -export_type([
     router/0, store/0, chunk/0, row_key/0, problem/0, key/0, settings/0, encoded/0, applied/0, pending/0,
-    evidence/0, tick/0
+    evidence/0, tick/0, said/0, wanted/0
 ]).
 
 -on_load(load/0).
@@ -27,7 +27,7 @@
 -nifs([
     check_roles/2, router/2, route/2,
     encode/3, encode_dirty/3, encode_json/3, encode_json_dirty/3,
-    new/1, apply/4, apply_dirty/4, drop_rows/2,
+    new/1, apply/4, apply_dirty/4, apply_said/4, apply_said_dirty/4, said/4, drop_rows/2,
     tick/2, issue/5, pending/3, accepted/3, trim/3,
     take_over/2, stand_down/1, evidence/3, owners/3, verdict/2, mixed/4, rescued/3,
     call/3, calls/5, count/2, counts/2, explain/3, digest/1, info/1,
@@ -69,6 +69,10 @@
     RecordJson :: binary(),
     ProjectionJson :: binary() | none
 }.
+
+%% How many things a row of the log said to those who listen, and the marks from which said/4 tells them.
+-type said() :: {Count :: non_neg_integer(), Marks :: binary()}.
+-type wanted() :: #{events := all | [Type :: binary()], domain => binary()}.
 
 %% Owners as era_callstore_owner packs them; a DialogId of a call that has no dialog yet is its cid. Reason: that of the
 %% monitor, as text (`noconnection', `noproc', `normal', `killed', …).
@@ -139,6 +143,21 @@ apply(_Store, _RowKey, _Chunks, _NowMs) -> erlang:nif_error(not_loaded).
 -spec apply_dirty(store(), row_key(), [chunk()], NowMs :: integer()) ->
     {ok, [applied()]} | {error, poisoned | {bad_chunk, atom()}}.
 apply_dirty(_Store, _RowKey, _Chunks, _NowMs) -> erlang:nif_error(not_loaded).
+
+%% @doc As apply/4, and what the row says to those who listen: nothing when it was folded before.
+-spec apply_said(store(), row_key(), [chunk()], NowMs :: integer()) ->
+    {ok, [applied()], said()} | {error, poisoned | {bad_chunk, atom()}}.
+apply_said(_Store, _RowKey, _Chunks, _NowMs) -> erlang:nif_error(not_loaded).
+
+%% @doc As apply_said/4, on a dirty scheduler.
+-spec apply_said_dirty(store(), row_key(), [chunk()], NowMs :: integer()) ->
+    {ok, [applied()], said()} | {error, poisoned | {bad_chunk, atom()}}.
+apply_said_dirty(_Store, _RowKey, _Chunks, _NowMs) -> erlang:nif_error(not_loaded).
+
+%% @doc What a row said, as far as it is wanted, in order, by its number in the row from 1. Needs no store; badarg where
+%% marks and chunks do not belong together.
+-spec said(Marks :: binary(), [chunk()], Group :: pos_integer(), wanted()) -> [{Number :: pos_integer(), Event :: map()}].
+said(_Marks, _Chunks, _Group, _Wanted) -> erlang:nif_error(not_loaded).
 
 %% @doc Forgets rows that were deleted from the log.
 -spec drop_rows(store(), [row_key()]) -> ok.

@@ -26,7 +26,7 @@
 
 %% Who says something of itself: of which group, and of which part.
 -type key() ::
-    {group | outbox | trim | ticker | watch | jobs | writer, pos_integer(), term()}
+    {group | outbox | handler | trim | ticker | watch | jobs | writer, pos_integer(), term()}
     | {heal, 0, here | lost}.
 
 -record(state, {monitor :: reference(), waiting = #{} :: #{pos_integer() => [{gen_server:from(), integer()}]}}).

@@ -33,6 +33,8 @@
     %% on the active: bytes of its rows that each passive copy has not folded yet, and whom the commits wait for
     passives => #{node() => #{lag_bytes := non_neg_integer()}},
     waits_for => [node()],
+    %% who gets the events out: how far each is, and what failed; `off' when no handler is configured
+    handlers => off | #{binary() => map()},
     %% on the active: owners watched, nodes down, alarms, modules asked, what waits to be asked
     watch => map(),
     memory_bytes => non_neg_integer()
@@ -93,7 +95,7 @@ group_here(Group) ->
             none -> #{}
         end,
     Log = era_callstore_router:noted({group, Group, log}),
-    Parts = [Said, Store, Log, watch(Group), passives(Group, Said)],
+    Parts = [Said, Store, Log, watch(Group), passives(Group, Said), handlers(Group)],
     maps:merge(lists:foldl(fun(More, Known) -> maps:merge(Known, More) end, unknown(Group), Parts), #{
         epoch => epoch(Group),
         log_chunks => era_callstore_log:size(Group),
@@ -113,6 +115,15 @@ watch(Group) ->
     case era_callstore_router:noted({watch, Group, here}) of
         Watch when map_size(Watch) =:= 0 -> #{};
         Watch -> #{watch => Watch#{waiting => era_callstore_router:noted({jobs, Group, here})}}
+    end.
+
+handlers(Group) ->
+    case era_callstore_config:in_force() of
+        {ok, #{handlers := [_ | _] = Handlers}} ->
+            Names = [Name || #{name := Name} <- Handlers],
+            #{handlers => maps:from_list([{N, era_callstore_router:noted({handler, Group, N})} || N <- Names])};
+        _ ->
+            #{handlers => off}
     end.
 
 %% Of the term in force, whosever it is.

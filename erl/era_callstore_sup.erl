@@ -1,5 +1,5 @@
-%%% The top supervisor: pg for who is where, the beat that notices pauses, the router, the groups, and what heals this node
-%%% after a net split.
+%%% The top supervisor: pg for who is where, the beat that notices pauses, the router, the groups, what heals this node
+%%% after a net split, and the subscriptions.
 %%%
 %%% Always holds: who depends on another starts after it and with it.
 %%% Called by: era_callstore_app.
@@ -20,6 +20,7 @@ init(Config) ->
         #{id => pause, start => {era_callstore_pause, start_link, []}},
         #{id => router, start => {era_callstore_router, start_link, []}},
         #{id => groups, start => {era_callstore_groups, start_link, [Config]}, shutdown => 60000},
-        #{id => heal, start => {era_callstore_heal, start_link, []}, shutdown => 60000}
+        #{id => heal, start => {era_callstore_heal, start_link, []}, shutdown => 60000},
+        #{id => subscriptions, start => {era_callstore_subscription_sup, start_link, []}, type => supervisor}
     ],
     {ok, {#{strategy => rest_for_one, intensity => 5, period => 60}, Children}}.

@@ -1,4 +1,5 @@
-%%% One term of activity: writer, watch, jobs, placement, ticker and an outbox per sink live and end together.
+%%% One term of activity: writer, watch, jobs, placement, ticker, an outbox per sink and a runner per handler live and end
+%%% together.
 %%%
 %%% Always holds: when one of them ends, for whatever reason, all do, and the group hears of it by this supervisor's end.
 %%% Called by: era_callstore_group, its parent.
@@ -6,22 +7,26 @@
 -module(era_callstore_term_sup).
 -behaviour(supervisor).
 
--export([start_link/3]).
+-export([start_link/4]).
 -export([init/1]).
 
--spec start_link(era_callstore_log:term_of_activity(), era_callstore_nif:store(), era_callstore_config:config()) ->
-    supervisor:startlink_ret().
-start_link(Term, Store, Config) -> supervisor:start_link(?MODULE, {Term, Store, Config}).
+-type term_of_activity() :: era_callstore_log:term_of_activity().
+%% The term before this one, as this node knows.
+-type from() :: {Epoch :: pos_integer(), node()} | none.
 
--spec init({era_callstore_log:term_of_activity(), era_callstore_nif:store(), era_callstore_config:config()}) ->
+-spec start_link(term_of_activity(), from(), era_callstore_nif:store(), era_callstore_config:config()) ->
+    supervisor:startlink_ret().
+start_link(Term, From, Store, Config) -> supervisor:start_link(?MODULE, {Term, From, Store, Config}).
+
+-spec init({term_of_activity(), from(), era_callstore_nif:store(), era_callstore_config:config()}) ->
     {ok, {supervisor:sup_flags(), [supervisor:child_spec()]}}.
-init({#{group := Group, commit := Commit} = Term, Store, Config}) ->
-    #{sinks := Sinks} = Config,
+init({#{group := Group, commit := Commit} = Term, From, Store, Config}) ->
+    #{sinks := Sinks, handlers := Handlers} = Config,
     {ok, #{storage := Storage, roles := #{} = Roles}, #{instance := Instance}} =
         era_callstore_config:group(Config, Group),
     #{Instance := Role} = Roles,
     Flush = Storage =/= ram_copies andalso Commit =/= async_dirty,
-    Writer = (maps:with([queue_bytes, lag_bytes], Config))#{term => Term, store => Store, flush => Flush},
+    Writer = (maps:with([queue_bytes, lag_bytes], Config))#{term => Term, from => From, store => Store, flush => Flush},
     Behaviours = era_callstore_behaviours:configured(Config),
     Watch = #{
         group => Group,
@@ -38,7 +43,9 @@ init({#{group := Group, commit := Commit} = Term, Store, Config}) ->
     Placement = #{group => Group, nodes => era_callstore_placement:of_config(Group, Config)},
     Ticker = (maps:with([trim_interval_ms, trim_bytes], Config))#{group => Group},
     Context = era_callstore_sink:context(Config, Group),
-    Outbox = (maps:with([deliver_timeout_ms, retry_min_ms, retry_max_ms], Config))#{term => Term, context => Context},
+    Retries = maps:with([deliver_timeout_ms, retry_min_ms, retry_max_ms], Config),
+    Outbox = Retries#{term => Term, context => Context},
+    Runner = Retries#{group => Group},
     Children =
         [
             child(writer, era_callstore_writer, Writer),
@@ -47,7 +54,11 @@ init({#{group := Group, commit := Commit} = Term, Store, Config}) ->
             child(placement, era_callstore_placement, Placement),
             child(ticker, era_callstore_ticker, Ticker)
         ] ++
-            [child({outbox, Name}, era_callstore_outbox, Outbox#{sink => Sink}) || #{name := Name} = Sink <- Sinks],
+            [child({outbox, Name}, era_callstore_outbox, Outbox#{sink => Sink}) || #{name := Name} = Sink <- Sinks] ++
+            [
+                child({handler, Name}, era_callstore_handler_runner, Runner#{handler => Handler})
+             || #{name := Name} = Handler <- Handlers
+            ],
     {ok, {#{strategy => one_for_all, intensity => 0, period => 1, auto_shutdown => any_significant}, Children}}.
 
 child(Id, Module, Options) ->

@@ -12,7 +12,7 @@
 -module(era_callstore_view).
 -behaviour(gen_server).
 
--export([start_link/1, load/1, own_term/2, rebuild/2, fold_row/3, waiting/1]).
+-export([start_link/1, load/1, own_term/2, rebuild/2, fold_row/3, fold_said/3, waiting/1]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2, handle_continue/2]).
 
 -include_lib("kernel/include/logger.hrl").
@@ -71,16 +71,25 @@ own_term(Group, Epoch) -> gen_server:call(name(Group), {own_term, Epoch}, infini
     {ok, era_callstore_nif:store(), Bad :: [pos_integer()]} | {error, term()}.
 rebuild(Group, Key) -> gen_server:call(name(Group), {rebuild, Key}, infinity).
 
+%% @doc Folds one row, and notes what it says to those who listen.
+-spec fold_said(era_callstore_nif:store(), era_callstore_log:key(), [era_callstore_nif:chunk()]) ->
+    {ok, [era_callstore_nif:applied()], era_callstore_nif:said()} | {error, poisoned | {bad_chunk, atom()}}.
+fold_said(Store, Key, Chunks) ->
+    fold(Store, Key, Chunks, fun era_callstore_nif:apply_said/4, fun era_callstore_nif:apply_said_dirty/4).
+
 %% @doc Folds one row, on a dirty scheduler when it is large.
 -spec fold_row(era_callstore_nif:store(), era_callstore_log:key(), [era_callstore_nif:chunk()]) ->
     {ok, [era_callstore_nif:applied()]} | {error, poisoned | {bad_chunk, atom()}}.
 fold_row(Store, Key, Chunks) ->
+    fold(Store, Key, Chunks, fun era_callstore_nif:apply/4, fun era_callstore_nif:apply_dirty/4).
+
+fold(Store, Key, Chunks, Small, Large) ->
     RowKey = era_callstore_log:row_key(Key),
     Now = era_callstore_clock:now_ms(),
     try
         case iolist_size(Chunks) > ?DIRTY_BYTES of
-            true -> era_callstore_nif:apply_dirty(Store, RowKey, Chunks, Now);
-            false -> era_callstore_nif:apply(Store, RowKey, Chunks, Now)
+            true -> Large(Store, RowKey, Chunks, Now);
+            false -> Small(Store, RowKey, Chunks, Now)
         end
     catch
         %% The panic itself; whoever comes after it is told that the store is poisoned.
@@ -108,7 +117,8 @@ init(#{group := Group} = Options) ->
 
 -spec handle_call({own_term, pos_integer() | none} | {rebuild, era_callstore_log:key()}, gen_server:from(), #state{}) ->
     {reply, term(), #state{}} | {stop, {shutdown, term()}, term(), #state{}}.
-handle_call({own_term, Epoch}, _From, State) ->
+handle_call({own_term, Epoch}, _From, #state{group = Group} = State) ->
+    ok = era_callstore_feed:sync(Group),
     {reply, ok, State#state{own_epoch = Epoch}};
 handle_call({rebuild, Key}, _From, State) ->
     era_callstore_counters:add(stores_poisoned, 1),
@@ -160,6 +170,7 @@ handle_continue(fold, #state{group = Group} = State) ->
                 took_ms => erlang:monotonic_time(millisecond) - Begun
             },
             ok = say_when_empty(Stats, Loaded),
+            ok = era_callstore_feed:loaded(Group, era_callstore_log:last_position(Group)),
             tell(loaded, Stats, Loaded),
             {noreply, Loaded};
         {error, Reason} ->
@@ -169,10 +180,10 @@ handle_continue(fold, #state{group = Group} = State) ->
 -spec handle_info(term(), #state{}) -> {noreply, #state{}} | {stop, {shutdown, term()}, #state{}}.
 handle_info(Message, #state{table = Table, own_epoch = Own, store = Store} = State) when Store =/= undefined ->
     case era_callstore_log:event(Message, Table) of
-        {row, {Own, Node, _}, _Chunks} when Node =:= node() ->
+        {row, {Own, Node, _}, _Position, _Chunks} when Node =:= node() ->
             {noreply, State};
-        {row, Key, Chunks} ->
-            fold_event(Key, Chunks, State);
+        {row, Key, Position, Chunks} ->
+            fold_event(Key, Position, Chunks, State);
         {deleted, Key} ->
             ok = era_callstore_nif:drop_rows(Store, more_deleted(Table, [era_callstore_log:row_key(Key)])),
             {noreply, State};
@@ -215,19 +226,27 @@ more_deleted(Table, Keys) ->
     after 0 -> Keys
     end.
 
-fold_event(Key, Chunks, #state{store = Store} = State) ->
-    case fold_row(Store, Key, Chunks) of
-        {ok, _} ->
+fold_event(Key, Position, Chunks, #state{store = Store, group = Group} = State) ->
+    case fold_said(Store, Key, Chunks) of
+        {ok, _, Said} ->
             era_callstore_counters:add(rows_folded, 1),
+            ok = tell_feed(Key, Position, Said, Chunks, State),
             {noreply, folded(Key, Chunks, State)};
         {error, Reason} ->
-            ?LOG_ERROR(#{what => "a row cannot be folded", group => State#state.group, row => Key, reason => Reason}),
+            ?LOG_ERROR(#{what => "a row cannot be folded", group => Group, row => Key, reason => Reason}),
             era_callstore_counters:add(stores_poisoned, 1),
+            ok = era_callstore_feed:gap(Group),
             case rebuild_store(State, ?MAX_REBUILDS) of
                 {ok, Rebuilt} -> {noreply, folded(Key, Chunks, Rebuilt)};
                 {error, _} = Error -> {stop, {shutdown, Error}, State}
             end
     end.
+
+%% While this node is active its writer alone says what follows what.
+tell_feed(Key, Position, Said, Chunks, #state{group = Group, own_epoch = none}) ->
+    era_callstore_feed:row(Group, Key, Position, Said, Chunks);
+tell_feed(_Key, _Position, _Said, _Chunks, _State) ->
+    ok.
 
 %% --- folding the whole log
 

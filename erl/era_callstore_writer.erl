@@ -30,6 +30,8 @@
 -type options() :: #{
     term := era_callstore_log:term_of_activity(),
     store := era_callstore_nif:store(),
+    %% the term before this one
+    from := {pos_integer(), node()} | none,
     %% whether a commit is to survive the death of the VM: on disc, and by the kind of commit
     flush := boolean(),
     queue_bytes := pos_integer(),
@@ -41,6 +43,7 @@
     parent :: pid(),
     term :: era_callstore_log:term_of_activity(),
     seq = 1 :: pos_integer(),
+    said :: era_callstore_feed:place(),
     store :: era_callstore_nif:store(),
     queue :: atomics:atomics_ref(),
     flush :: boolean(),
@@ -165,15 +168,17 @@ send(Pid, Chunk, Count, Bytes) ->
 %% --- the process
 
 -spec init(pid(), options()) -> no_return().
-init(Parent, #{term := #{group := Group} = Term, store := Store, flush := Flush} = Options) ->
+init(Parent, #{term := Term, from := From, store := Store, flush := Flush} = Options) ->
     process_flag(trap_exit, true),
+    #{group := Group, epoch := Epoch} = Term,
     #{queue_bytes := QueueBytes, lag_bytes := LagBytes} = Options,
     Queue = atomics:new(1, [{signed, true}]),
+    Said = era_callstore_feed:begin_term(Group, Epoch, From),
     ok = era_callstore_router:publish_writer(Group, self(), Queue, QueueBytes),
     %% Who comes between is told of twice, which does no harm.
     Credit = era_callstore_credit:joined(era_callstore_router:views(Group), era_callstore_credit:new(LagBytes)),
     proc_lib:init_ack(Parent, {ok, self()}),
-    issue(noted(#state{parent = Parent, term = Term, store = Store, flush = Flush, queue = Queue, credit = Credit})).
+    issue(noted(#state{parent = Parent, term = Term, said = Said, store = Store, flush = Flush, queue = Queue, credit = Credit})).
 
 loop(State) ->
     receive
@@ -188,6 +193,8 @@ loop(State) ->
             loop(folded(View, Epoch, Seq, State));
         {era_callstore_router, Change, Views} ->
             loop(changed(Change, Views, State));
+        {era_callstore_feed, Asked} ->
+            loop(State#state{said = era_callstore_feed:beside(Asked, State#state.said)});
         {attach, Bell} ->
             %% What was committed between its owner's first look and now it has not been told of.
             ok = era_callstore_wake:ring([Bell]),
@@ -232,13 +239,14 @@ commit(Row, State) ->
         _ -> issue(committed(gather(Row), wait(State)))
     end.
 
-committed(#row{entries = Reversed, bytes = Bytes}, #state{term = Term, seq = Seq, queue = Queue} = State) ->
+committed(#row{entries = Reversed, bytes = Bytes}, State) ->
+    #state{term = Term, seq = Seq, said = Place, queue = Queue} = State,
     Entries = lists:reverse(Reversed),
     Chunks = [Chunk || {_, Chunk, _, _} <- Entries],
     ok = atomics:sub(Queue, 1, lists:sum([B || {Ref, _, _, B} <- Entries, Ref =/= none])),
     ok = not_paused(State),
     ?CRASH_POINT(commit_before),
-    case era_callstore_log:append(Term, Seq, Chunks) of
+    case era_callstore_log:append(Term, Seq, era_callstore_feed:position(Place), Chunks) of
         ok ->
             ?CRASH_POINT(commit_after),
             %% What was committed is not lost, but whether it was in time is not known.
@@ -248,14 +256,15 @@ committed(#row{entries = Reversed, bytes = Bytes}, #state{term = Term, seq = Seq
             era_callstore_counters:add(row_bytes_committed, Bytes),
             Flush = start_flush(State),
             ?CRASH_POINT(flush_begun),
-            {Answers, Folded} = fold(Entries, Chunks, Kept),
+            {Answers, Said, Folded} = fold(Entries, Chunks, Kept),
             ?CRASH_POINT(fold_after),
             ok = flushed(Flush, Bytes, State),
             ?CRASH_POINT(flush_after),
+            Told = era_callstore_feed:told(key(State), Said, Chunks, Place),
             answer(Entries, Answers),
             ?CRASH_POINT(answer_after),
             era_callstore_wake:ring(State#state.bells),
-            noted(Folded#state{seq = Seq + 1, credit = era_callstore_credit:written(Seq, Bytes, State#state.credit)});
+            noted(Folded#state{said = Told, seq = Seq + 1, credit = era_callstore_credit:written(Seq, Bytes, State#state.credit)});
         {error, Reason} ->
             over({shutdown, Reason}, State)
     end.
@@ -292,15 +301,15 @@ flushed(Flush, Bytes, State) ->
     end.
 
 fold(Entries, Chunks, #state{store = Store} = State) ->
-    case era_callstore_view:fold_row(Store, key(State), Chunks) of
-        {ok, Results} ->
-            {[{ok, Result} || Result <- Results], State};
+    case era_callstore_view:fold_said(Store, key(State), Chunks) of
+        {ok, Results, Said} ->
+            {[{ok, Result} || Result <- Results], Said, State};
         {error, _Reason} ->
             %% The row is in the log: the store folded anew has it, but for a chunk that poisons.
             case era_callstore_view:rebuild(group(State), key(State)) of
                 {ok, New, Bad} ->
                     Answers = [after_rebuild(Place, Entry, Bad) || {Place, Entry} <- numbered(Entries)],
-                    {Answers, State#state{store = New}};
+                    {Answers, unknown, State#state{store = New}};
                 {error, Reason} ->
                     over({shutdown, Reason}, State)
             end

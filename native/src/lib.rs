@@ -11,6 +11,7 @@ mod outbox;
 mod owner;
 mod query;
 mod roles;
+mod said;
 mod store;
 mod terms;
 mod watch;
@@ -28,7 +29,7 @@ mod atoms {
         domain, subtree, user, number, state, binding, since_ms,
         probe, mix, rescue, owners, alarms, alive, gone, unknown, suspect, dead, mass_death,
         owner_down, owner_up, node_down, node_up, inventory, failed, rtp, mgctxid, asked, accepted,
-        undefined, empty, null, nil,
+        all, undefined, empty, null, nil,
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
+use callstore::event::Corrupt;
 use callstore::store::{Settings, Store};
 use callstore::watch::Limits;
 use rustler::types::map::MapIterator;
@@ -70,6 +71,26 @@ fn new(settings: Term<'_>) -> NifResult<ResourceArc<Handle>> {
     Ok(ResourceArc::new(Handle(RwLock::new(Store::new(settings)))))
 }
 
+/// Folds the chunks of a row: new, known and late events of each.
+pub fn fold_all(
+    store: &mut Store,
+    row: Binary<'_>,
+    chunks: &[Binary<'_>],
+    now_ms: i64,
+) -> Result<Vec<(usize, usize, usize)>, Corrupt> {
+    let fold = |chunk: &Binary<'_>| {
+        let it = store.apply(row.as_slice(), chunk.as_slice(), now_ms)?;
+        Ok((it.new, it.duplicate, it.late))
+    };
+    chunks.iter().map(fold).collect()
+}
+
+/// `{error, {bad_chunk, Why}}`.
+pub fn bad_chunk(env: Env<'_>, fault: Corrupt) -> Term<'_> {
+    let fault = Atom::from_str(env, fault.kind()).unwrap_or_else(|_| atoms::badarg());
+    (atoms::error(), (atoms::bad_chunk(), fault)).encode(env)
+}
+
 fn apply_all<'a>(
     env: Env<'a>,
     handle: &Handle,
@@ -80,17 +101,10 @@ fn apply_all<'a>(
     let Ok(mut store) = handle.0.write() else {
         return (atoms::error(), atoms::poisoned()).encode(env);
     };
-    let mut applied = Vec::with_capacity(chunks.len());
-    for chunk in chunks {
-        match store.apply(row.as_slice(), chunk.as_slice(), now_ms) {
-            Ok(it) => applied.push((it.new, it.duplicate, it.late)),
-            Err(fault) => {
-                let fault = Atom::from_str(env, fault.kind()).unwrap_or_else(|_| atoms::badarg());
-                return (atoms::error(), (atoms::bad_chunk(), fault)).encode(env);
-            }
-        }
+    match fold_all(&mut store, row, &chunks, now_ms) {
+        Ok(applied) => (atoms::ok(), applied).encode(env),
+        Err(fault) => bad_chunk(env, fault),
     }
-    (atoms::ok(), applied).encode(env)
 }
 
 /// Folds the chunks of a row; for small ones.

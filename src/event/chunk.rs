@@ -103,7 +103,7 @@ impl<'a> Chunk<'a> {
     }
 
     /// The groups, one a call.
-    pub fn groups(&self) -> impl Iterator<Item = Result<Group<'a>, Corrupt>> {
+    pub fn groups(&self) -> impl Iterator<Item = Result<Group<'a>, Corrupt>> + use<'a> {
         let mut reader = Reader(self.body);
         let mut left = self.groups;
         std::iter::from_fn(move || {

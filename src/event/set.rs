@@ -344,6 +344,19 @@ impl<'a> Group<'a> {
             .any(|raw| counts(raw.kind) && !set.contains(&raw.id))
     }
 
+    /// Tells `each` all events as they lie, one after the other in the same place.
+    ///
+    /// # Errors
+    /// Bytes that [`EventSet::write`] does not write.
+    pub fn visit(&self, mut each: impl FnMut(&Event<'a>)) -> Result<(), Corrupt> {
+        let mut event = Event::empty();
+        for raw in RawEvents::new(self.events) {
+            raw?.view_into(&self.texts, &mut event)?;
+            each(&event);
+        }
+        Ok(())
+    }
+
     /// Adds all events to a set. `each` is told, in the order in which they lie, what became of every event.
     ///
     /// # Errors

@@ -34,7 +34,9 @@ impl Store {
         let chunk = Chunk::read(chunk)?;
         let row = self.rows.number(row, bytes);
         let mut applied = Applied::default();
-        for group in chunk.groups() {
+        self.said.begin_chunk();
+        for (number, group) in chunk.groups().enumerate() {
+            self.said.begin_group(number);
             self.apply_group(&group?, row, &mut applied)?;
         }
         self.totals.events += applied.new as u64;
@@ -57,11 +59,13 @@ impl Store {
         let Some(mut entry) = self.calls.get_mut(slot as usize).and_then(Option::take) else {
             return Ok(());
         };
+        let was = (!entry.set.is_empty()).then_some(entry.state);
         self.keep_overtaken(&mut entry, |set| group.adds(set, is_fact));
         let read = self.push_all(&mut entry, group, slot, applied);
         self.hold_row(&mut entry, group, row);
         let settled = self.settle_entry(&mut entry, slot);
         self.weigh(&mut entry);
+        self.said.group(&entry, was, group, &self.domains);
         if let Some(place) = self.calls.get_mut(slot as usize) {
             *place = Some(entry);
         }
@@ -86,6 +90,7 @@ impl Store {
         let mut set = std::mem::take(&mut entry.set);
         let (was_empty, knew_leg) = (set.is_empty(), set.knows_leg());
         let pushed = group.push_into(&mut set, |set, event, pushed| {
+            self.said.event(pushed != Pushed::Duplicate, event.kind);
             match pushed {
                 Pushed::Duplicate => {
                     applied.duplicate += 1;
@@ -163,8 +168,10 @@ impl Store {
                 0 => Ok(()),
                 _ => entry.refold(&self.settings.sinks),
             };
+            let was = entry.state;
             self.recount(&mut entry, slot);
             self.weigh(&mut entry);
+            self.said.refolded(&entry, was, &self.domains);
             if let Some(place) = self.calls.get_mut(slot as usize) {
                 *place = Some(entry);
             }

@@ -111,6 +111,7 @@ impl Store {
         let Some(mut entry) = self.calls.get_mut(kept as usize).and_then(Option::take) else {
             return Ok(kept);
         };
+        self.said.absorbed(&source, entry.cid, &self.domains);
         self.keep_overtaken(&mut entry, |_| source.life.facts > 0);
         let taken = self.take_in(&mut entry, &source, kept);
         for &row in &source.rows {
@@ -168,6 +169,7 @@ impl Store {
         let Some(mut entry) = self.calls.get_mut(slot as usize).and_then(Option::take) else {
             return Ok(());
         };
+        let (was, called) = (entry.state, entry.cid);
         let renamed = entry.choose_name();
         if let Ok(true) = renamed {
             entry.queued_revision = 0;
@@ -177,6 +179,11 @@ impl Store {
         let folded = entry.refold(&self.settings.sinks);
         self.recount(&mut entry, slot);
         self.weigh(&mut entry);
+        if called == entry.cid {
+            self.said.refolded(&entry, was, &self.domains);
+        } else {
+            self.said.renamed(&entry, (called, was), &self.domains);
+        }
         if let Some(place) = self.calls.get_mut(slot as usize) {
             *place = Some(entry);
         }

@@ -22,7 +22,9 @@ mod pending;
 mod projection;
 mod query;
 mod rows;
+mod said;
 mod states;
+mod tell;
 mod tombs;
 mod trim;
 mod watching;
@@ -39,6 +41,7 @@ pub use mixing::{MixJob, MixState, mixed};
 pub use outbox::{Depth, accepted};
 pub use pending::Pending;
 pub use query::{Cursor, Filter, Page};
+pub use tell::{Told, Wanted, Whom, tell};
 pub use trim::Trim;
 pub use watching::Owners;
 
@@ -96,6 +99,7 @@ pub struct Store {
     outbox: outbox::Outbox,
     rows: rows::Rows,
     tombs: tombs::Tombs,
+    said: said::Said,
     watching: watching::Watching,
     totals: Totals,
     entry_bytes: usize,

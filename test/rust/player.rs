@@ -16,6 +16,8 @@ use callstore::store::{Lookup, MixState, Probe, Settings, Store, accepted, mixed
 use callstore::watch::{Answer as Probed, Evidence};
 use serde_json::Value;
 
+use crate::listening::Listener;
+
 /// The name of the node and the term of activity under which records are issued.
 pub const NODE: &str = "player@test";
 pub const EPOCH: i64 = 7;
@@ -47,6 +49,8 @@ pub struct Player {
     /// The rows of the log, in order.
     pub log: Vec<Vec<u8>>,
     next_ms: Option<i64>,
+    /// Hears what every row says.
+    pub listener: Listener,
     /// What probes answer, by dialog; `Unknown` for all others.
     pub probes: HashMap<String, Probed>,
     /// Who was asked, in order.
@@ -87,6 +91,7 @@ impl Player {
             aliases: HashMap::new(),
             log: Vec::new(),
             next_ms: None,
+            listener: Listener::default(),
             probes: HashMap::new(),
             probed: Vec::new(),
             dead: BTreeMap::new(),
@@ -152,10 +157,13 @@ impl Player {
             let is_first = !self.store.has_died(cid);
             *self.dead.entry(cid).or_default() += usize::from(is_first);
         }
+        self.store.begin_said();
         let applied = self
             .store
             .apply(&row, chunk, self.now_ms)
             .expect("a sound chunk");
+        let (count, marks) = self.store.take_said().expect("sound sets");
+        self.listener.hear(count, marks, &[chunk]);
         (applied.new, applied.duplicate, applied.late)
     }
 
@@ -284,6 +292,7 @@ impl Player {
     /// What must be true at any moment: nothing is counted twice or not at all, records have one identity and every
     /// revision one content, each sink got the same.
     pub fn check(&self) {
+        self.listener.check(&self.store);
         let totals = self.store.totals();
         assert_eq!(
             totals.started,
