@@ -226,7 +226,7 @@ heal_with(Us, #{node := Other} = Them, Groups) ->
     Here = maps:filter(fun(_, Of) -> lists:member(node(), nodes_of(Of)) end, Groups),
     Schema = case era_callstore_rejoin:is_same_schema(Other) of true -> same_schema; false -> other_schema end,
     case allowed(Here, Others, Schema) of
-        ok -> held(maps:keys(Here), fun() -> give_and_join(Here, Others, Schema) end);
+        ok -> held(maps:keys(Here), fun() -> told(maps:keys(Here), give_and_join(Here, Others, Schema)) end);
         {error, _} = Error -> Error
     end.
 
@@ -254,6 +254,20 @@ held(Groups, Do) ->
     after
         lists:foreach(fun era_callstore_group:release/1, Groups)
     end.
+
+%% Those who listen to the groups, by the active of the other side, which is not asked for its activity before the release.
+told(Groups, {ok, #{with := Others, rows := Rows, kept := Kept}} = Healed) ->
+    Said = #{
+        <<"node">> => atom_to_binary(node()),
+        <<"with">> => [atom_to_binary(Other) || Other <- Others],
+        <<"rows">> => Rows,
+        <<"records">> => Kept
+    },
+    Actives = [{Group, Node} || Group <- Groups, Node <- era_callstore_router:active_nodes(Group), lists:member(Node, Others)],
+    _ = [erpc:call(Node, era_callstore_feed, say, [Group, <<"heal">>, Said], ?ASK_MS) || {Group, Node} <- Actives],
+    Healed;
+told(_Groups, {error, _} = Error) ->
+    Error.
 
 give_and_join(Here, Others, Schema) ->
     case era_callstore_union:give(maps:map(fun(_, Of) -> nodes_of(Of) end, Here), Others) of

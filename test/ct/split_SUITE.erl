@@ -61,6 +61,7 @@ pair_is_united(Storage, Config) ->
 %% The runtime's guard against overlapping partitions would part B and C as well, while links go one by one.
 the_smaller_side_joins_the_larger(Config) ->
     [A, B, C] = Nodes = started(3, #{vm => unguarded()}, Config),
+    ok = cluster_node:call(C, events_listener, start, [listener, #{events => [<<"takeover">>, <<"heal">>], since => now}]),
     ok = put_alive(A, 1, 50),
     ok = cut([A], [B, C]),
     ok = both_active(A, B),
@@ -70,6 +71,13 @@ the_smaller_side_joins_the_larger(Config) ->
     united(Nodes, lists:seq(1, 120)),
     %% It was healed, not they.
     ok = logged(A, "healed: one log again"),
+    Healed = atom_to_binary(cluster_node:name(A)),
+    ok = cluster_node:until(told, fun() ->
+        case cluster_node:call(C, events_listener, said, [listener, <<"heal">>]) of
+            [#{<<"data">> := #{<<"node">> := Healed, <<"rows">> := Rows}}] when Rows > 0 -> true;
+            Other -> {false, Other}
+        end
+    end),
     ?assertEqual(nomatch, re:run(log(B), "healed: one log again")).
 
 three_that_are_all_apart_are_united(Config) ->
