@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod domain;
+mod fixtures;
 mod malformed;
 mod player;
 mod projection;
