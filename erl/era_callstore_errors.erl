@@ -59,6 +59,9 @@ say({mnesia_join, Nodes, Reason}) ->
     io_lib:format("the schemas of ~0tp cannot be joined: ~0tp", [Nodes, Reason]);
 say({wrong_configuration, Problems}) ->
     lists:join("; ", [era_callstore_config:format_problem(Problem) || Problem <- Problems]);
+say({chunk_version, Row}) ->
+    Text = "the log holds a chunk of a version that this release does not read, in row ~0tp: start a later release here",
+    io_lib:format(Text, [Row]);
 say({not_written, Path}) ->
     ["Mnesia's log ", Path, " did not take what was committed: the disc is full or fails"];
 say({file_error, Path, Posix}) ->

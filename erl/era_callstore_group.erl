@@ -125,7 +125,10 @@ loading(info, {era_callstore_view, Group, loaded, Stats}, #data{group = Group} =
     ?LOG_NOTICE(Stats#{what => "the log is folded", group => Group, instance => instance(Data)}),
     {next_state, passive, Data};
 loading(info, {era_callstore_view, Group, failed, Reason}, #data{group = Group}) ->
-    ?LOG_ERROR(#{what => "the log cannot be loaded", group => Group, reason => Reason, retry_in_ms => ?RETRY_MS}),
+    ?LOG_ERROR(#{
+        what => "the log cannot be loaded", group => Group, reason => Reason,
+        text => era_callstore_errors:text(Reason), retry_in_ms => ?RETRY_MS
+    }),
     {keep_state_and_data, [{state_timeout, ?RETRY_MS, retry}]};
 loading(cast, {configure, Config}, Data) ->
     reconfigured(loading, Config, Data);

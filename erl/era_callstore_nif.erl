@@ -14,7 +14,8 @@
     tick/2, issue/5, pending/3, accepted/3, trim/3,
     take_over/2, stand_down/1, evidence/3, owners/3, verdict/2, mixed/4, rescued/3,
     call/3, calls/5, count/2, counts/2, explain/3, digest/1, info/1,
-    json_decode/1, json_encode/1, version/0
+    json_decode/1, json_encode/1, version/0,
+    chunk_versions/0, write_chunks/1
 ]).
 
 -export_type([
@@ -31,7 +32,8 @@
     tick/2, issue/5, pending/3, accepted/3, trim/3,
     take_over/2, stand_down/1, evidence/3, owners/3, verdict/2, mixed/4, rescued/3,
     call/3, calls/5, count/2, counts/2, explain/3, digest/1, info/1,
-    json_decode/1, json_encode/1, version/0
+    json_decode/1, json_encode/1, version/0,
+    chunk_versions/0, write_chunks/1
 ]).
 
 %% The version of the library this module belongs to; equal to the version of the crate `native`.
@@ -264,6 +266,14 @@ json_encode(_Term) -> erlang:nif_error(not_loaded).
 %% @doc The version of the loaded library.
 -spec version() -> binary().
 version() -> erlang:nif_error(not_loaded).
+
+%% @doc The versions of the chunk that are read and, told so, written.
+-spec chunk_versions() -> {Oldest :: pos_integer(), Newest :: pos_integer()}.
+chunk_versions() -> erlang:nif_error(not_loaded).
+
+%% @doc Chunks of this node are written in this version from now on; badarg where it is none of this release.
+-spec write_chunks(Version :: pos_integer()) -> ok.
+write_chunks(_Version) -> erlang:nif_error(not_loaded).
 
 -spec load() -> ok | {error, term()}.
 load() ->

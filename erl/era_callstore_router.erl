@@ -42,7 +42,8 @@ use(none) ->
 use(#{roles := Roles} = Config) ->
     Settings = maps:with([event_aliases, master_domain], Config),
     {ok, Router} = era_callstore_nif:router(era_callstore_nif:json_encode(Roles), Settings),
-    persistent_term:put(?RESOURCE, Router).
+    persistent_term:put(?RESOURCE, Router),
+    gen_server:cast(?MODULE, agree).
 
 %% @doc The core's router, for encode; `none' before the application has started.
 -spec resource() -> era_callstore_nif:router() | none.
@@ -188,7 +189,9 @@ await_active(Group, TimeoutMs) ->
 %% @doc This node runs the application, as long as the caller does: it is asked and configured with the others. Not for the
 %% process of this module: pg of OTP 25 fails when a process that watches a scope and is a member of it ends.
 -spec join_node() -> ok.
-join_node() -> pg:join(?SCOPE, node, self()).
+join_node() ->
+    ok = era_callstore_chunk_version:announce(),
+    pg:join(?SCOPE, node, self()).
 
 %% @doc Nodes that run the application.
 -spec nodes() -> [node()].
@@ -222,20 +225,33 @@ handle_call({await_active, Group}, From, #state{waiting = Waiting} = State) ->
             {noreply, State#state{waiting = Waiting#{Group => [{From, Now} | Others]}}}
     end.
 
--spec handle_cast(term(), #state{}) -> {noreply, #state{}}.
-handle_cast(_Message, State) ->
+-spec handle_cast(agree, #state{}) -> {noreply, #state{}}.
+handle_cast(agree, State) ->
+    ok = agree(),
     {noreply, State}.
 
 -spec handle_info(term(), #state{}) -> {noreply, #state{}}.
 handle_info({Monitor, join, {active, Group}, _Pids}, #state{monitor = Monitor, waiting = Waiting} = State) ->
     lists:foreach(fun({From, _}) -> gen_server:reply(From, ok) end, maps:get(Group, Waiting, [])),
     {noreply, State#state{waiting = maps:remove(Group, Waiting)}};
+handle_info({Monitor, _, {reads_chunk, _}, _}, #state{monitor = Monitor} = State) ->
+    ok = agree(),
+    {noreply, State};
 handle_info({Monitor, join, {copy, Group}, Views}, #state{monitor = Monitor} = State) ->
     {noreply, tell_writer(Group, joined, Views, State)};
 handle_info({Monitor, leave, {copy, Group}, Views}, #state{monitor = Monitor} = State) ->
     {noreply, tell_writer(Group, left, Views, State)};
 handle_info(_Other, State) ->
     {noreply, State}.
+
+%% Of the nodes that run and those that should.
+agree() ->
+    case era_callstore_config:in_force() of
+        {ok, #{instances := Instances}} ->
+            era_callstore_chunk_version:agree(lists:usort(maps:values(Instances) ++ ?MODULE:nodes()));
+        {error, not_running} ->
+            ok
+    end.
 
 tell_writer(Group, What, Views, State) ->
     _ = [Writer ! {?MODULE, What, on_others(Views)} || {Writer, _, _} <- [writer(Group)]],

@@ -43,6 +43,8 @@
     site := binary() | none,
     node := node(),
     groups := #{pos_integer() => group_status()},
+    %% of the chunks that this node writes
+    chunk_version => era_callstore_chunk_version:version(),
     %% nodes whose Mnesia runs apart from the one here, and whether era_callstore:heal/1 is awaited for this node
     apart => [node()],
     heal_due => boolean()
@@ -56,7 +58,8 @@ status() ->
     case era_callstore_config:in_force() of
         {ok, #{site := Site, groups := Groups}} ->
             (era_callstore_heal:apart())#{
-                site => Site, node => node(), groups => maps:map(fun(Group, _) -> group(Group) end, Groups)
+                site => Site, node => node(), groups => maps:map(fun(Group, _) -> group(Group) end, Groups),
+                chunk_version => era_callstore_chunk_version:written()
             };
         {error, not_running} ->
             #{site => none, node => node(), groups => #{}}

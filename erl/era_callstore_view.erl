@@ -260,6 +260,9 @@ rebuild_store(#state{group = Group, options = #{settings := Settings}, bad = Bad
             era_callstore_router:publish_store(Group, Store),
             {ok, State#state{store = Store}}
     catch
+        throw:{row_failed, Key, _Chunks, {bad_chunk, version}} ->
+            %% Not left out: it is sound, and says what a later release has acknowledged.
+            {error, {chunk_version, Key}};
         throw:{row_failed, Key, Chunks, Reason} ->
             Place = find_bad(Settings, Key, Chunks, Bad),
             ?LOG_ERROR(#{

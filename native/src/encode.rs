@@ -1,5 +1,6 @@
 //! From the events of one `put` to chunks: runs in the producer's process.
 
+use callstore::event::chunk;
 use callstore::event::encode::Encoder as ChunkEncoder;
 use callstore::event::input::{Common, Input, Reject, Taken};
 use rustler::{Atom, Binary, Encoder, Env, NifResult, ResourceArc, Term};
@@ -144,4 +145,19 @@ fn encode_json_dirty<'a>(
     packed(env, &router, options, |encoder| {
         encoder.push_json(text.as_slice())
     })
+}
+
+/// The versions of the chunk that are read, and written when all nodes read them: the oldest and the newest.
+#[rustler::nif]
+fn chunk_versions() -> (u8, u8) {
+    (chunk::OLDEST_VERSION, chunk::VERSION)
+}
+
+/// The version in which chunks are written from now on.
+#[rustler::nif]
+fn write_chunks(version: u8) -> NifResult<Atom> {
+    match chunk::write_as(version) {
+        true => Ok(atoms::ok()),
+        false => Err(rustler::Error::BadArg),
+    }
 }

@@ -12,13 +12,19 @@
 //!
 //! The bits of `flags` say which parts of the head are there, and (bit 4) that the group holds all that its call has.
 //!
-//! A chunk is bounded: [`MAX_EVENTS`] and [`MAX_BYTES`]. A reader accepts its own version and the one before it.
+//! A chunk is bounded: [`MAX_EVENTS`] and [`MAX_BYTES`]. A reader accepts its own version and the one before it. What is
+//! written is the newest version that every node reads ([`write_as`]), so that nodes of two versions serve one log.
+//!
+//! Version 1 is the first: there is none before it. In the core's own tests a made-up version after it stands for the
+//! next release, and shows that both are read; no library that is loaded anywhere reads or writes it.
+
+use std::sync::atomic::{AtomicU8, Ordering};
 
 use super::bytes::Reader;
 use super::set::Group;
 use super::{Corrupt, EventSet};
 
-/// The version that is written.
+/// The newest version that is written.
 pub const VERSION: u8 = 1;
 /// The oldest version that is read.
 pub const OLDEST_VERSION: u8 = 1;
@@ -27,8 +33,23 @@ pub const MAX_EVENTS: usize = 4096;
 /// The most bytes of a chunk. A single set may be larger when it is copied forward: a call is never cut.
 pub const MAX_BYTES: usize = 1 << 20;
 
+/// The newest version that is read.
+const NEWEST_READ: u8 = if cfg!(test) { VERSION + 1 } else { VERSION };
+/// Until somebody says that all nodes read a newer one.
+static WRITTEN: AtomicU8 = AtomicU8::new(OLDEST_VERSION);
+
 const MAGIC: [u8; 4] = *b"ECSC";
 const HEADER: usize = 17;
+
+/// From now on chunks of this process are written in a version that all nodes of the site read. Returns whether there is
+/// such a version here; where not, nothing changes.
+pub fn write_as(version: u8) -> bool {
+    let known = (OLDEST_VERSION..=VERSION).contains(&version);
+    if known {
+        WRITTEN.store(version, Ordering::Relaxed);
+    }
+    known
+}
 
 /// Writes sets as one chunk.
 pub fn write<'s>(sets: impl IntoIterator<Item = &'s EventSet>) -> Vec<u8> {
@@ -41,6 +62,15 @@ pub fn write_complete<'s>(sets: impl IntoIterator<Item = &'s EventSet>) -> Vec<u
 }
 
 fn write_sets<'s>(sets: impl IntoIterator<Item = &'s EventSet>, complete: bool) -> Vec<u8> {
+    write_version(WRITTEN.load(Ordering::Relaxed), sets, complete)
+}
+
+/// Writes a version that is written here.
+pub(crate) fn write_version<'s>(
+    version: u8,
+    sets: impl IntoIterator<Item = &'s EventSet>,
+    complete: bool,
+) -> Vec<u8> {
     let mut out = vec![0; HEADER];
     let (mut groups, mut events) = (0u32, 0u32);
     for set in sets {
@@ -50,9 +80,14 @@ fn write_sets<'s>(sets: impl IntoIterator<Item = &'s EventSet>, complete: bool) 
     }
     let (header, _) = out.split_at_mut(HEADER);
     header[..4].copy_from_slice(&MAGIC);
-    header[4] = VERSION;
-    header[9..13].copy_from_slice(&events.to_le_bytes());
-    header[13..17].copy_from_slice(&groups.to_le_bytes());
+    let counts = match version {
+        #[cfg(test)]
+        tests::MADE_UP => [groups, events],
+        _ => [events, groups],
+    };
+    header[4] = version;
+    header[9..13].copy_from_slice(&counts[0].to_le_bytes());
+    header[13..17].copy_from_slice(&counts[1].to_le_bytes());
     let checksum = crc32c::crc32c(&out[9..]);
     out[5..9].copy_from_slice(&checksum.to_le_bytes());
     out
@@ -71,20 +106,31 @@ impl<'a> Chunk<'a> {
     /// # Errors
     /// Bytes that are no chunk, of a version that is not read, or changed since they were written.
     pub fn read(bytes: &'a [u8]) -> Result<Self, Corrupt> {
+        Chunk::read_up_to(NEWEST_READ, bytes)
+    }
+
+    fn read_up_to(newest: u8, bytes: &'a [u8]) -> Result<Self, Corrupt> {
         let mut reader = Reader(bytes);
         if reader.array()? != MAGIC {
             return Err(Corrupt::Magic);
         }
         let version = reader.byte()?;
-        if !(OLDEST_VERSION..=VERSION).contains(&version) {
+        if !(OLDEST_VERSION..=newest).contains(&version) {
             return Err(Corrupt::Version(version));
         }
         let checksum = u32::from_le_bytes(reader.array()?);
         if crc32c::crc32c(reader.0) != checksum {
             return Err(Corrupt::Checksum);
         }
-        let events = u32::from_le_bytes(reader.array()?) as usize;
-        let groups = u32::from_le_bytes(reader.array()?) as usize;
+        let counts = [
+            u32::from_le_bytes(reader.array()?) as usize,
+            u32::from_le_bytes(reader.array()?) as usize,
+        ];
+        let [events, groups] = match version {
+            #[cfg(test)]
+            tests::MADE_UP => [counts[1], counts[0]],
+            _ => counts,
+        };
         Ok(Chunk {
             events,
             groups,
@@ -114,5 +160,61 @@ impl<'a> Chunk<'a> {
             }
             Some(group)
         })
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::event::{Event, Head};
+
+    /// A version that never was, with its counts the other way round.
+    pub(crate) const MADE_UP: u8 = VERSION + 1;
+
+    /// Three events of a call.
+    pub(crate) fn call(number: u8) -> EventSet {
+        let mut set = EventSet::new(Head {
+            cid: Some([number; 16]),
+            ..Head::default()
+        });
+        for step in 0..3 {
+            let mut event = Event::empty();
+            event.id = [number, step, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
+            event.ts = 1_795_341_600_000 + i64::from(step);
+            set.push(&event);
+        }
+        set
+    }
+
+    #[test]
+    fn the_release_before_reads_what_is_written_for_it_and_refuses_the_next_version_by_name() {
+        let kept = write_version(VERSION, [&call(1)], false);
+        assert_eq!(Chunk::read_up_to(VERSION, &kept).unwrap().len(), 3);
+        let newer = write_version(MADE_UP, [&call(1)], false);
+        let refused = Chunk::read_up_to(VERSION, &newer).err();
+        assert_eq!(refused, Some(Corrupt::Version(MADE_UP)));
+        assert_eq!(refused.unwrap().kind(), "version");
+        assert_eq!(
+            refused.unwrap().to_string(),
+            "a chunk of version 2, which this release does not read"
+        );
+    }
+
+    #[test]
+    fn versions_older_than_the_one_before_are_refused() {
+        let mut chunk = write_version(VERSION, [&call(1)], false);
+        chunk[4] = OLDEST_VERSION - 1;
+        assert_eq!(
+            Chunk::read(&chunk).err(),
+            Some(Corrupt::Version(OLDEST_VERSION - 1))
+        );
+    }
+
+    #[test]
+    fn only_versions_of_this_release_are_written() {
+        assert!(!write_as(MADE_UP));
+        assert!(!write_as(OLDEST_VERSION - 1));
+        assert!(write_as(VERSION));
+        assert_eq!(write([&call(1)])[4], VERSION);
     }
 }

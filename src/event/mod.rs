@@ -54,7 +54,7 @@ pub enum Corrupt {
     #[error("not a chunk")]
     Magic,
     /// A chunk of a version that this one cannot read.
-    #[error("a chunk of version {0}")]
+    #[error("a chunk of version {0}, which this release does not read")]
     Version(u8),
     /// The checksum does not fit.
     #[error("the checksum does not fit")]

@@ -288,3 +288,29 @@ impl Entry {
         matches!(self.state, State::Closed | State::Dead) && !self.awaits_stop
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::chunk::tests::{MADE_UP, call};
+    use crate::event::chunk::{VERSION, write_version};
+
+    #[test]
+    fn a_log_of_two_chunk_versions_is_the_same_calls_as_a_log_of_one() {
+        let fold = |versions: [u8; 2]| {
+            let mut store = Store::new(Settings::default());
+            for number in 0..10u8 {
+                let version = versions[usize::from(number % 2)];
+                let chunk = write_version(version, [&call(number)], false);
+                assert_eq!(chunk[4], version);
+                let applied = store.apply(&[number], &chunk, 0).unwrap();
+                assert_eq!(applied.new, 3);
+            }
+            (store.live(), store.digest())
+        };
+        let before = fold([VERSION, VERSION]);
+        assert_eq!(before.0, 10);
+        assert_eq!(fold([VERSION, MADE_UP]), before);
+        assert_eq!(fold([MADE_UP, MADE_UP]), before);
+    }
+}

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod domain;
+mod fixtures;
 mod listening;
 mod malformed;
 mod player;

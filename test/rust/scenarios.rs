@@ -1,7 +1,7 @@
 //! The scenarios of `test/scenarios/` against the core: one test per file, and one that no file is left out.
 
 mod format;
-mod matching;
+pub mod matching;
 mod run;
 
 macro_rules! scenarios {
