@@ -1,4 +1,4 @@
-%%% Several nodes of one group: they join, hand activity over and take it back, and lose nothing acknowledged on the way.
+%%% Several nodes of one group: they join, hand activity over and take it back, and lose nothing acknowledged meanwhile.
 -module(cluster_SUITE).
 
 -include_lib("common_test/include/ct.hrl").
@@ -100,11 +100,11 @@ a_writer_of_an_old_term_commits_nothing(Config) ->
     [A, B] = Nodes = start(Config, 2),
     {Writer, _, _} = cluster_node:call(A, era_callstore_router, writer, [1]),
     {ok, Epoch} = cluster_node:call(B, era_callstore_log, new_term, [1]),
-    Term = #{group => 1, table => era_callstore_log:table(1), epoch => Epoch - 1, commit => transaction, pauses => any, nodes => []},
+    Old = #{group => 1, table => era_callstore_log:table(1), epoch => Epoch - 1, pauses => any, nodes => []},
     [
         ?assertEqual(
             {error, {fenced, Epoch}},
-            cluster_node:call(A, era_callstore_log, append, [Term#{commit := Commit}, 999, [<<"chunk">>]])
+            cluster_node:call(A, era_callstore_log, append, [Old#{commit => Commit}, 999, [<<"chunk">>]])
         )
      || Commit <- [transaction, sync_transaction, sync_dirty, async_dirty]
     ],
@@ -115,15 +115,15 @@ a_writer_of_an_old_term_commits_nothing(Config) ->
 %% The means of cutting, for the tests that heal.
 nodes_that_are_cut_from_each_other_stay_so_until_mended(Config) ->
     Nodes = [A, B, C] = cluster_node:boot(cluster_node:plan(?config(dir, Config), 3, #{})),
-    lists:foreach(fun(Node) -> cluster_node:call(A, net_kernel, connect_node, [cluster_node:name(Node)]) end, [B, C]),
+    ?assertEqual([true, true], connect(A, [B, C])),
     ok = cluster_node:until(connected, fun() -> lists:all(fun(Node) -> seen(Node) =:= 2 end, Nodes) end),
     ok = cluster_node:cut([A], [B, C]),
-    ?assertEqual([false, false], [cluster_node:call(A, net_kernel, connect_node, [cluster_node:name(N)]) || N <- [B, C]]),
+    ?assertEqual([false, false], connect(A, [B, C])),
     ?assertEqual(pang, cluster_node:call(B, net_adm, ping, [cluster_node:name(A)])),
     ?assertEqual(pong, cluster_node:call(B, net_adm, ping, [cluster_node:name(C)])),
     ?assertEqual(0, seen(A)),
     ok = cluster_node:mend([A], [B, C]),
-    ?assertEqual([true, true], [cluster_node:call(A, net_kernel, connect_node, [cluster_node:name(N)]) || N <- [B, C]]),
+    ?assertEqual([true, true], connect(A, [B, C])),
     cluster_node:until(connected, fun() -> lists:all(fun(Node) -> seen(Node) =:= 2 end, Nodes) end).
 
 %% --- small things
@@ -137,11 +137,15 @@ start(Config, Number) ->
 
 put_calls(Node, From, To) ->
     New = To - From + 1,
-    ?assertMatch({ok, #{accepted := New, rejected := []}}, cluster_node:call(Node, cluster_load, put_here, [alive, From, To])),
+    Answer = cluster_node:call(Node, cluster_load, put_here, [alive, From, To]),
+    ?assertMatch({ok, #{accepted := New, rejected := []}}, Answer),
     ok.
 
 nothing_lost(Nodes, Outcome) ->
     ok = cluster_truth:there(Nodes, Outcome),
     cluster_truth:equal(Nodes).
+
+connect(Node, Others) ->
+    [cluster_node:call(Node, net_kernel, connect_node, [cluster_node:name(Other)]) || Other <- Others].
 
 seen(Node) -> length(cluster_node:call(Node, erlang, nodes, [])).

@@ -1,11 +1,11 @@
-%%% Calls for suites of several nodes: what their events are, and what must have become of them once those were acknowledged.
+%%% Calls for suites of several nodes: what their events are, and what becomes of them once those were acknowledged.
 %%%
 %%%   alive    one first event; lives for ever
 %%%   over     first event to last in one batch
 %%%   mixed    by the number of the call, modulo 4:
 %%%            0 as alive, 1 as over, 2 ends without its last event, 3 ends LATER calls later
 %%%   silent   as 2 of mixed: closed by a decision of the application
-%%% Always holds: the events of a call are the same wherever and whenever they are made, so that a batch can be repeated.
+%%% Always holds: the events of a call are the same wherever and whenever they are made: a batch can be repeated.
 %%% Called by: cluster_load, the suites, and inside nodes. Pure.
 %%% Must never: let two calls have an event in common.
 -module(cluster_calls).

@@ -1,5 +1,5 @@
-%%% Load for several nodes: a producer on each repeats a batch until it is acknowledged, then takes the next one, as role
-%%% code does that must not lose an event.
+%%% Load for several nodes: a producer on each repeats a batch until it is acknowledged, then takes the next one, as
+%%% role code does that must not lose an event.
 %%%
 %%%   producers ──{said, …}──► the load (one process): counts, remembers what was acknowledged, answers who waits
 %%%
@@ -25,7 +25,8 @@
 }.
 %% Acknowledged batches, the latest first; answers that were none, counted; the longest that a producer waited for `ok'.
 -type outcome() :: #{
-    kind := cluster_calls:kind(), batches := [batch()], refused := #{term() => pos_integer()}, longest_ms := non_neg_integer()
+    kind := cluster_calls:kind(), batches := [batch()], refused := #{term() => pos_integer()},
+    longest_ms := non_neg_integer()
 }.
 
 %% Acknowledged batches, answers that were none, counted, and the most that processes and binaries were seen to hold.
@@ -42,7 +43,7 @@
 -spec start([cluster_node:running()], cluster_calls:kind()) -> load().
 start(Nodes, Kind) -> start(Nodes, Kind, #{}).
 
-%% @doc With a pause after each batch, and one of so many batches put twice; the numbers of its calls begin above `base'.
+%% @doc With a pause after each batch, and one of so many batches put twice; the numbers of calls begin above `base'.
 -spec start([cluster_node:running()], cluster_calls:kind(), Options) -> load() when
     Options :: #{pause_ms => non_neg_integer(), repeat_one_of => pos_integer(), base => non_neg_integer()}.
 start(Nodes, Kind, Options) ->
@@ -91,7 +92,8 @@ flood(Nodes, LengthMs, PauseMs) ->
     Test = self(),
     Floods = [
         spawn_link(fun() ->
-            Test ! {self(), cluster_node:call(Node, ?MODULE, flood_here, [?FLOOD_PRODUCERS, LengthMs, PauseMs, Nth * 100000000])}
+            Arguments = [?FLOOD_PRODUCERS, LengthMs, PauseMs, Nth * 100000000],
+            Test ! {self(), cluster_node:call(Node, ?MODULE, flood_here, Arguments)}
         end)
      || {Nth, Node} <- lists:enumerate(Nodes)
     ],
@@ -211,12 +213,15 @@ put_batch(Node, {Kind, From, To}) ->
 put_here(Kind, From, To) -> era_callstore:put(cluster_calls:events(Kind, From, To), #{timeout => ?PUT_MS}).
 
 %% @doc The flood of one node.
--spec flood_here(Producers :: pos_integer(), LengthMs :: pos_integer(), PauseMs :: pos_integer(), Base :: non_neg_integer()) ->
-    flood().
+-spec flood_here(Producers, LengthMs, PauseMs, Base) -> flood() when
+    Producers :: pos_integer(), LengthMs :: pos_integer(), PauseMs :: pos_integer(), Base :: non_neg_integer().
 flood_here(Producers, LengthMs, PauseMs, Base) ->
     Until = now_ms() + LengthMs,
     Self = self(),
-    Pids = [spawn_link(fun() -> Self ! {self(), poured(Base + P * 1000000, PauseMs, Until, empty())} end) || P <- lists:seq(1, Producers)],
+    Pids = [
+        spawn_link(fun() -> Self ! {self(), poured(Base + P * 1000000, PauseMs, Until, empty())} end)
+     || P <- lists:seq(1, Producers)
+    ],
     lists:foldl(fun sum/2, empty(), [receive {Pid, Poured} -> Poured end || Pid <- Pids]).
 
 empty() -> #{acknowledged => [], refused => #{}, peak_bytes => 0}.

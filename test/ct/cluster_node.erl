@@ -1,15 +1,15 @@
 %%% Real nodes on this machine for suites: each a VM of its own, reached over its standard input and output, so that the
 %%% suite takes no part in the distribution between them.
 %%%
-%%% Always holds: a node is ended by its own process id; a wait is for a condition and has an end. Nodes that are cut from
-%%% each other stay so, whoever calls whom, until they are mended.
+%%% Always holds: a node is ended by its own process id; a wait is for a condition and has an end. Nodes that are cut
+%%% from each other stay so, whoever calls whom, until they are mended.
 %%% Called by: the suites of several nodes.
 %%% Must never: be part of the cluster.
 -module(cluster_node).
 
--export([plan/3, boot/1, boot/2, start/1, start/2, start_application/1, kill/1, kill_together/1, pause/1, resume/1, stop/1]).
--export([call/4, name/1, until/2, is_alive/1, cut/2, mend/2]).
--export([settled/1, active/1, lowest_active/1, digests/1, log/1]).
+-export([plan/3, boot/1, boot/2, start/1, start/2, start_application/1, call/4, name/1, until/2]).
+-export([kill/1, kill_together/1, pause/1, resume/1, stop/1, is_alive/1, cut/2, mend/2]).
+-export([settled/1, together/1, active/1, lowest_active/1, digests/1, log/1]).
 -export([not_of_peer/2]).
 -export_type([plan/0, running/0]).
 
@@ -25,7 +25,8 @@
 %% (arguments of the emulator) beside them.
 -spec plan(file:filename(), pos_integer(), map()) -> [plan()].
 plan(Dir, Number, Settings) ->
-    Of = fun(N) -> list_to_atom(lists:concat(["callstore", N, "_", os:getpid(), "_", erlang:unique_integer([positive]), "@127.0.0.1"])) end,
+    Run = lists:concat(["_", os:getpid(), "_", erlang:unique_integer([positive]), "@127.0.0.1"]),
+    Of = fun(N) -> list_to_atom(lists:concat(["callstore", N, Run])) end,
     Nodes = [{N, Of(N)} || N <- lists:seq(1, Number)],
     Storage = maps:get(storage, Settings, <<"disc">>),
     Roles = [
@@ -40,7 +41,10 @@ plan(Dir, Number, Settings) ->
         maps:without([storage, vm], Settings)
     ),
     [
-        #{name => Node, dir => filename:join(Dir, lists:concat(["node", N])), settings => Common, vm => maps:get(vm, Settings, [])}
+        #{
+            name => Node, dir => filename:join(Dir, lists:concat(["node", N])),
+            settings => Common, vm => maps:get(vm, Settings, [])
+        }
      || {N, Node} <- Nodes
     ].
 
@@ -207,8 +211,9 @@ settled(Nodes) ->
     Names = lists:sort([name(N) || N <- Nodes]),
     ok = until({settled, Names}, fun() ->
         All = statuses(Nodes),
-        case {lists:usort([{A, lists:sort(C)} || #{active := A, copies := C} <- All]), lists:sort([S || #{state := S} <- All])} of
-            {[{Active, Names}], [active | Passive]} when Active =/= none ->
+        Known = lists:usort([{Active, lists:sort(Copies)} || #{active := Active, copies := Copies} <- All]),
+        case {Known, lists:sort([State || #{state := State} <- All])} of
+            {[{Named, Names}], [active | Passive]} when Named =/= none ->
                 lists:all(fun(S) -> S =:= passive end, Passive) andalso
                     lists:all(fun(#{lag_chunks := Lag}) -> Lag =:= 0 end, All) orelse {false, All};
             _ ->
@@ -218,6 +223,19 @@ settled(Nodes) ->
     statuses(Nodes).
 
 statuses(Nodes) -> [map_get(1, map_get(groups, call(Node, era_callstore, status, []))) || Node <- Nodes].
+
+%% @doc Waits until the nodes share one Mnesia, with copies of one lineage on each of them: whatever went on apart is
+%% healed.
+-spec together([running()]) -> ok.
+together(Nodes) ->
+    Names = lists:sort([name(Node) || Node <- Nodes]),
+    until({together, Names}, fun() ->
+        Said = [call(Node, era_callstore_heal, said, []) || Node <- Nodes],
+        Apart = [{A, B} || A <- Said, B <- Said, A =/= B, era_callstore_sides:is_apart(A, B)],
+        Loaded = [L || #{lineages := #{1 := L}} <- Said],
+        Sides = lists:usort([lists:sort(Side) || #{side := Side} <- Said]),
+        {Apart, length(Loaded), Sides} =:= {[], length(Nodes), [Names]} orelse {false, Said}
+    end).
 
 %% @doc The node that is active, as the first of these says.
 -spec active([running()]) -> node().

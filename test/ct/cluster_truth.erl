@@ -8,8 +8,8 @@
 %%% Must never: take the word of the active for that of a copy.
 -module(cluster_truth).
 
--export([all/3, there/2, missing/2, equal/1, delivered/1, records/1, one_content/1, one_content_in_the_end/1, recorded/3]).
--export([cids/1]).
+-export([all/3, there/2, missing/2, equal/1, delivered/1, records/1, cids/1]).
+-export([one_content/1, one_content_in_the_end/1, recorded/3]).
 -export([here_wrong/2, here_missing/1]).
 -export_type([record/0]).
 
@@ -43,8 +43,10 @@ there(Nodes, #{kind := Kind, batches := Batches}) ->
 wrong(Node, Kind, Batches) ->
     Wrong = wrong_numbers(Node, Kind, [{From, To} || #{from := From, to := To} <- Batches]),
     lists:sublist([
-        {clock(AtMs), Where, maps:with(lists:seq(From, To), Wrong)}
-     || #{node := Where, from := From, to := To, at_ms := AtMs} <- Batches, map_size(maps:with(lists:seq(From, To), Wrong)) > 0
+        {clock(AtMs), Where, Of}
+     || #{node := Where, from := From, to := To, at_ms := AtMs} <- Batches,
+        Of <- [maps:with(lists:seq(From, To), Wrong)],
+        map_size(Of) > 0
     ], ?SHOWN).
 
 wrong_numbers(_Node, _Kind, []) -> #{};
@@ -111,12 +113,13 @@ one_content(Records) ->
     ?assertEqual([], lists:sublist(twice(Contents), ?SHOWN)),
     Contents.
 
-%% @doc Where two copies that were apart have both issued a revision, with two contents, a higher one with one content has
-%% followed.
+%% @doc Where two copies that were apart have both issued a revision, with two contents, a higher one with one content
+%% has followed.
 -spec one_content_in_the_end([record()]) -> [record()].
 one_content_in_the_end(Records) ->
     Contents = lists:usort(Records),
-    Latest = lists:foldl(fun({{Cid, _}, _} = Record, Acc) -> Acc#{Cid => newer(Record, maps:get(Cid, Acc, []))} end, #{}, Contents),
+    Newer = fun({{Cid, _}, _} = Record, Acc) -> Acc#{Cid => newer(Record, maps:get(Cid, Acc, []))} end,
+    Latest = lists:foldl(Newer, #{}, Contents),
     ?assertEqual([], lists:sublist([Several || [_, _ | _] = Several <- maps:values(Latest)], ?SHOWN)),
     Contents.
 
@@ -145,7 +148,8 @@ recorded(_Plans, Records, #{kind := Kind, batches := Batches}) ->
 %% --- inside the nodes
 
 %% @doc Calls of these ranges that this node's own copy does not know, or not as it should.
--spec here_wrong(cluster_calls:kind(), [{From :: integer(), To :: integer()}]) -> #{Number :: integer() => State :: term()}.
+-spec here_wrong(cluster_calls:kind(), [{From :: integer(), To :: integer()}]) ->
+    #{Number :: integer() => State :: term()}.
 here_wrong(Kind, Ranges) ->
     {ok, Store} = era_callstore_router:store(1),
     Now = era_callstore_clock:now_ms(),

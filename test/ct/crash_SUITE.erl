@@ -1,5 +1,5 @@
-%%% Nodes that die by SIGKILL at each crash point, two instances of a group under load: nothing acknowledged is lost, the
-%%% copies are equal again, and each record and revision has one content. And: a release has no crash points.
+%%% Nodes that die by SIGKILL at each crash point, two instances of a group under load: nothing acknowledged is lost,
+%%% the copies are equal again, and each record and revision has one content. And: a release has no crash points.
 -module(crash_SUITE).
 
 -include_lib("common_test/include/ct.hrl").

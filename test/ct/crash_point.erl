@@ -1,5 +1,5 @@
-%%% The crash points of the application (erl/era_callstore_crash.hrl): their names, and the switch that has the node die by
-%%% SIGKILL at one of them.
+%%% The crash points of the application (erl/era_callstore_crash.hrl): their names, and the switch that has the node
+%%% die by SIGKILL at one of them.
 %%%
 %%% Always holds: disarmed, a passage costs one lookup; the process that reaches the armed point does not pass it.
 %%% Called by: code compiled with CRASH_POINTS (passed/1); crash_SUITE and random_run (names, arm/2 inside
@@ -20,8 +20,8 @@ names() -> names(put) ++ names(record) ++ names(term_begin) ++ names(term_end).
 -spec names(put | record | term_begin | term_end) -> [name()].
 names(put) ->
     [
-        submit_before, submit_sent, commit_before, commit_checked, commit_written, commit_after, flush_begun, fold_after,
-        flush_after, answer_one, answer_after, submit_after
+        submit_before, submit_sent, commit_before, commit_checked, commit_written, commit_after, flush_begun,
+        fold_after, flush_after, answer_one, answer_after, submit_after
     ];
 names(record) ->
     [

@@ -253,15 +253,8 @@ delivered(Node) -> cluster_node:call(Node, era_callstore_outbox, drain, [1, 6000
 
 %% One Mnesia, one active, everything on every copy, and every copy the same.
 united(Nodes, Numbers) ->
-    Names = lists:sort([cluster_node:name(Node) || Node <- Nodes]),
-    ok = cluster_node:until(together, fun() ->
-        Said = [cluster_node:call(Node, era_callstore_heal, said, []) || Node <- Nodes],
-        Apart = [{A, B} || A <- Said, B <- Said, A =/= B, era_callstore_sides:is_apart(A, B)],
-        Loaded = [L || #{lineages := #{1 := L}} <- Said],
-        Sides = lists:usort([lists:sort(Side) || #{side := Side} <- Said]),
-        {Apart, length(Loaded), Sides} =:= {[], length(Nodes), [Names]} orelse {false, Said}
-    end),
-    ok = cluster_node:until(lowest_order, fun() -> cluster_node:active(Nodes) =:= cluster_node:name(hd(Nodes)) end),
+    ok = cluster_node:together(Nodes),
+    ok = cluster_node:lowest_active(Nodes),
     Statuses = cluster_node:settled(Nodes),
     Cids = [cluster_calls:cid(N) || N <- Numbers],
     ?assertEqual([], lists:append([cluster_truth:missing(Node, Cids) || Node <- Nodes])),

@@ -1,5 +1,5 @@
-%%% A sink that is down as long as a file exists: it then refuses to start and every batch. Else it appends the cids of a
-%%% batch, with their revisions, to one file that all nodes share.
+%%% A sink that is down as long as a file exists: it then refuses to start and every batch. Else it appends the cids of
+%%% a batch, with their revisions, to one file that all nodes share.
 %%%
 %%% Always holds: it looks for nothing that it was given before, so that what comes twice is seen to.
 %%% Called by: commit_SUITE, inside nodes.
