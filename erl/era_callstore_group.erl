@@ -14,7 +14,7 @@
 -module(era_callstore_group).
 -behaviour(gen_statem).
 
--export([start_link/2, settled/1, handover/1, stand_down/1, configure/2, hold/1, release/1]).
+-export([start_link/2, settled/1, handover/1, stand_down/1, configure/2, hold/1, reload/1, release/1]).
 -export([callback_mode/0, init/1, waiting/3, loading/3, passive/3, active/3, terminate/3]).
 
 -include_lib("kernel/include/logger.hrl").
@@ -58,6 +58,10 @@ stand_down(Group) -> gen_statem:call(name(Group), stand_down, 30000).
 %% @doc The instance here finishes what waits, gives its activity up and takes none until release/1 or the caller's end.
 -spec hold(Group :: pos_integer()) -> ok.
 hold(Group) -> gen_statem:call(name(Group), {hold, self()}, 30000).
+
+%% @doc The copy of an instance that is held was given up: it is made and loaded anew.
+-spec reload(Group :: pos_integer()) -> ok.
+reload(Group) -> gen_statem:call(name(Group), reload, 30000).
 
 %% @doc Ends hold/1.
 -spec release(Group :: pos_integer()) -> ok.
@@ -147,6 +151,9 @@ passive({call, From}, stand_down, Data) ->
     {keep_state, said(passive, Data#data{yielded = true, leaving = true}), [{reply, From, ok}]};
 passive({call, From}, {hold, Pid}, Data) ->
     {keep_state, said(passive, held(Pid, Data)), [{reply, From, ok}]};
+passive({call, From}, reload, #data{holder = Holder, group = Group} = Data) when Holder =/= undefined ->
+    ok = era_callstore_router:retract_store(Group),
+    {next_state, loading, Data, [{reply, From, ok}]};
 passive({call, From}, release, Data) ->
     {keep_state, said(passive, released(Data)), [{reply, From, ok}, {state_timeout, 0, decide}]};
 passive({call, From}, Request, Data) ->
@@ -384,6 +391,8 @@ answer(From, settled, _Data) -> {keep_state_and_data, [{reply, From, ok}]};
 answer(From, {era_callstore_clock, advanced}, _Data) -> {keep_state_and_data, [{reply, From, ok}]};
 answer(From, handover, _Data) -> {keep_state_and_data, [{reply, From, {error, not_active}}]};
 answer(From, {hold, Pid}, Data) -> {keep_state, held(Pid, Data), [{reply, From, ok}]};
+%% It loads anyway.
+answer(From, reload, _Data) -> {keep_state_and_data, [{reply, From, ok}]};
 answer(From, release, Data) -> {keep_state, released(Data), [{reply, From, ok}]};
 answer(From, stand_down, Data) -> {keep_state, Data#data{leaving = true}, [{reply, From, ok}]}.
 

@@ -5,9 +5,9 @@
 %%%      └──────────────────────────────────────┴──────────────────────────────────────────────────────────────────────┘
 %%% A peer is taken for apart when it is so in two looks in a row: one that just joins is for a moment.
 %%% Always holds: nothing here is given up before the other side has committed what it lacked of it; nothing is begun here
-%%% meanwhile. While a peer is missing or apart, Mnesia here starts with its own copies. Mnesia that holds tables of the
-%%% host is only started again when heal/0 asks for it: until then an alarm stands in the log file, the status and the
-%%% metrics.
+%%% meanwhile. While a peer is missing or apart, Mnesia here starts with its own copies. After a net split Mnesia is started
+%%% again; where it holds tables of the host only when heal/0 asks for it: until then an alarm stands in the log file, the
+%%% status and the metrics.
 %%% Called by: era_callstore (heal/1, on the node to be healed), era_callstore_status and _metrics (apart/0).
 %%% Must never: choose between two contents: both sides' events go into one log.
 -module(era_callstore_heal).
@@ -40,6 +40,9 @@
     | {asked, node(), term()}
     | {mnesia_restart, term()}
     | {not_joined, [node()]}
+    %% a process of ours, or Mnesia, went away meanwhile
+    | {failed, term()}
+    %% of Mnesia
     | term().
 -type healed() :: #{with := [node()], rows := non_neg_integer(), bytes := non_neg_integer(), kept := non_neg_integer()}.
 -type groups() :: #{pos_integer() => era_callstore_config:group()}.
@@ -108,7 +111,7 @@ handle_cast(_Message, State) -> {noreply, State}.
 handle_info(look, State) ->
     Looked =
         case {era_callstore_schema:running(), era_callstore_config:in_force()} of
-            {true, {ok, #{groups := Groups}}} -> look(Groups, followed(State));
+            {true, {ok, #{groups := Groups}}} -> tried(fun() -> look(Groups, followed(State)) end, State);
             _ -> State
         end,
     {noreply, look_again(Looked)};
@@ -117,6 +120,14 @@ handle_info({mnesia_system_event, {mnesia_down, Node}}, State) ->
     {noreply, State};
 handle_info(_Other, State) ->
     {noreply, State}.
+
+%% Mnesia may stop at any moment: then there is nothing to be seen until it runs again.
+tried(Look, State) ->
+    try
+        Look()
+    catch
+        exit:{aborted, _} -> State
+    end.
 
 %% Nodes that Mnesia here has lost since it started, and that have not been found to be like us since.
 lost() ->
@@ -137,8 +148,10 @@ followed(#state{mnesia = Known} = State) ->
         Known ->
             State;
         Mnesia ->
-            ok = era_callstore_schema:subscribe_system(),
-            State#state{mnesia = Mnesia}
+            case era_callstore_schema:subscribe_system() of
+                ok -> State#state{mnesia = Mnesia};
+                {error, _} -> State
+            end
     end.
 
 look_again(State) ->
@@ -157,10 +170,11 @@ look(Groups, #state{seen = Seen, pause_until = Until} = State) ->
         Peer
      || #{node := Node} = Peer <- Apart, lists:member(Node, Seen), era_callstore_sides:gives_way(Us, Peer, Peers, Ranks)
     ],
-    case {Stronger, era_callstore_rejoin:is_ours()} of
+    Allowed = [P || P <- Stronger, era_callstore_rejoin:is_ours() orelse not era_callstore_sides:is_split(Us, P)],
+    case {Stronger, Allowed} of
         {[], _} -> noted(Nodes, false, State);
-        {[_ | _], false} -> noted(Nodes, true, State);
-        {[Other | _], true} ->
+        {[_ | _], []} -> noted(Nodes, true, State);
+        {_, [Other | _]} ->
             case now_ms() >= Until andalso healed(Us, Other, Groups) of
                 {ok, _} -> noted([], false, State);
                 false -> noted(Nodes, false, State);
@@ -179,10 +193,15 @@ keep_or_settle(#{side := Side} = Us, Peers, Apart, Groups) ->
     Here = [Of || {_, Of} <- maps:to_list(Groups), lists:member(node(), nodes_of(Of))],
     Partners = lists:usort(lists:append([nodes_of(Of) || Of <- Here])),
     Loaded = [N || #{node := N, lineages := L} <- [Us | Peers], map_size(L) > 0],
-    case {Partners -- Side, Apart, Partners -- Loaded, era_callstore_rejoin:keeps_own()} of
-        {[], [], [], true} -> era_callstore_rejoin:settle();
-        {[_ | _], _, _, false} when map_size(map_get(lineages, Us)) > 0 -> era_callstore_rejoin:keep_own();
-        _ -> ok
+    Done =
+        case {Partners -- Side, Apart, Partners -- Loaded, era_callstore_rejoin:keeps_own()} of
+            {[], [], [], true} -> era_callstore_rejoin:settle();
+            {[_ | _], _, _, false} when map_size(map_get(lineages, Us)) > 0 -> era_callstore_rejoin:keep_own();
+            _ -> ok
+        end,
+    case Done of
+        ok -> ok;
+        {error, Reason} -> ?LOG_ERROR(#{what => "which copies to start with could not be noted", reason => Reason})
     end.
 
 noted(Apart, Due, #state{seen = Seen, alarmed = Alarmed} = State) ->
@@ -214,7 +233,8 @@ healed(Us, Other, Groups) ->
     catch
         %% The other node has gone, or does not answer.
         error:{erpc, Reason} -> not_healed(Other, {asked, map_get(node, Other), Reason});
-        exit:{exception, Reason} -> not_healed(Other, {asked, map_get(node, Other), Reason})
+        exit:{exception, Reason} -> not_healed(Other, {asked, map_get(node, Other), Reason});
+        exit:Reason -> not_healed(Other, {failed, Reason})
     end.
 
 not_healed(#{node := Other}, Reason) ->
@@ -224,23 +244,30 @@ not_healed(#{node := Other}, Reason) ->
 heal_with(Us, #{node := Other} = Them, Groups) ->
     Others = era_callstore_sides:those_with(Them, Us, peers(Groups)),
     Here = maps:filter(fun(_, Of) -> lists:member(node(), nodes_of(Of)) end, Groups),
-    Schema = case era_callstore_rejoin:is_same_schema(Other) of true -> same_schema; false -> other_schema end,
-    case allowed(Here, Others, Schema) of
-        ok -> held(maps:keys(Here), fun() -> told(maps:keys(Here), give_and_join(Here, Others, Schema)) end);
+    Way =
+        case {era_callstore_sides:is_split(Us, Them), era_callstore_rejoin:is_same_schema(Other)} of
+            {false, _} -> same_mnesia;
+            {true, true} -> same_schema;
+            {true, false} -> other_schema
+        end,
+    case allowed(Here, Others, Way) of
+        ok -> held(maps:keys(Here), fun() -> told(maps:keys(Here), give_and_join(Here, Others, Way)) end);
         {error, _} = Error -> Error
     end.
 
 nodes_of(#{members := Members}) -> [Node || #{node := Node} <- Members].
 
 %% What nobody else has must outlive the new start of Mnesia here.
-allowed(Here, Others, Schema) ->
+allowed(_Here, _Others, same_mnesia) ->
+    ok;
+allowed(Here, Others, Way) ->
     Alone = [
         Group
      || {Group, #{storage := Storage} = Of} <- maps:to_list(Here),
         nodes_of(Of) -- Others =:= nodes_of(Of),
-        Storage =:= ram_copies orelse Schema =:= other_schema
+        Storage =:= ram_copies orelse Way =:= other_schema
     ],
-    case {Alone, Schema, era_callstore_rejoin:is_ours()} of
+    case {Alone, Way, era_callstore_rejoin:is_ours()} of
         {[Group | _], _, _} -> {error, {only_copy, Group}};
         {[], other_schema, false} -> {error, {host_schema_apart, era_callstore_rejoin:foreign_tables()}};
         _ -> ok
@@ -269,24 +296,30 @@ told(Groups, {ok, #{with := Others, rows := Rows, kept := Kept}} = Healed) ->
 told(_Groups, {error, _} = Error) ->
     Error.
 
-give_and_join(Here, Others, Schema) ->
+give_and_join(Here, Others, Way) ->
+    Groups = maps:keys(Here),
     case era_callstore_union:give(maps:map(fun(_, Of) -> nodes_of(Of) end, Here), Others) of
         {ok, Given} ->
-            case era_callstore_rejoin:leave(Others, Schema) of
-                ok -> joined(Others, Given, now_ms() + ?JOINED_MS);
-                {error, _} = Error -> Error
+            case era_callstore_rejoin:leave(Others, Groups, Way) of
+                ok ->
+                    _ = [ok = era_callstore_group:reload(Group) || Way =:= same_mnesia, Group <- Groups],
+                    joined(Groups, Given#{with => Others}, now_ms() + ?JOINED_MS);
+                {error, _} = Error ->
+                    Error
             end;
         {error, _} = Error ->
             Error
     end.
 
-%% The groups have started Mnesia and loaded their copies.
-joined(Others, Given, Deadline) ->
-    Joined = lists:any(fun era_callstore_rejoin:is_together/1, Others) andalso era_callstore_rejoin:is_loaded(),
+%% The groups have started Mnesia, where it had ended, and loaded their copies.
+joined(Groups, #{with := Others} = Given, Deadline) ->
+    Joined =
+        lists:any(fun era_callstore_rejoin:is_together/1, Others) andalso era_callstore_rejoin:is_loaded() andalso
+            lists:all(fun(Group) -> era_callstore_lineage:of_copy(Group) =/= none end, Groups),
     case {Joined, now_ms() > Deadline} of
-        {true, _} -> {ok, Given#{with => Others}};
+        {true, _} -> {ok, Given};
         {false, true} -> {error, {not_joined, Others}};
-        {false, false} -> receive after ?POLL_MS -> joined(Others, Given, Deadline) end
+        {false, false} -> receive after ?POLL_MS -> joined(Groups, Given, Deadline) end
     end.
 
 now_ms() -> erlang:monotonic_time(millisecond).

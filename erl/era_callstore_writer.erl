@@ -276,11 +276,10 @@ keep_own(#state{term = #{group := Group, nodes := Nodes}, copies = Known} = Stat
         Known ->
             State;
         Copies ->
-            case Nodes -- Copies of
-                [] -> ok;
-                [_ | _] -> era_callstore_rejoin:keep_own()
-            end,
-            State#state{copies = Copies}
+            case Nodes =/= Copies andalso Nodes -- Copies =/= [] andalso era_callstore_rejoin:keep_own() of
+                {error, Reason} -> over({shutdown, Reason}, State);
+                _ -> State#state{copies = Copies}
+            end
     end.
 
 not_paused(#state{term = #{pauses := any}}) ->

@@ -164,6 +164,7 @@ impl<'a> Chunk<'a> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 pub(crate) mod tests {
     use super::*;
     use crate::event::{Event, Head};
