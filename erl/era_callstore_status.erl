@@ -10,14 +10,16 @@
 -export_type([status/0, group_status/0]).
 
 -type group_status() :: #{
-    state := era_callstore_peers:state() | away,
+    %% `elsewhere': no instance is here, and what follows is said by the active one; `away': nobody can be asked
+    state := era_callstore_peers:state() | elsewhere | away,
     instance := binary() | none,
     epoch := non_neg_integer(),
     active := node() | none,
     copies := [node()],
-    lag_chunks => non_neg_integer(),
-    live => non_neg_integer(),
-    closed => non_neg_integer(),
+    lag_chunks := non_neg_integer(),
+    %% of a copy that is not loaded yet, what is counted in it is 0
+    live := non_neg_integer(),
+    closed := non_neg_integer(),
     started => non_neg_integer(),
     %% calls in RAM: those that live, and the closed ones that are not forgotten yet
     kept => non_neg_integer(),
@@ -25,11 +27,11 @@
     duplicates => non_neg_integer(),
     late => non_neg_integer(),
     due => non_neg_integer(),
-    log_chunks => non_neg_integer(),
-    log_bytes => non_neg_integer(),
+    log_chunks := non_neg_integer(),
+    log_bytes := non_neg_integer(),
     %% the log is kept in RAM, and no other node had it when this one started
     started_empty => true,
-    outbox => #{binary() => map()},
+    outbox := #{binary() => map()},
     %% on the active: bytes of its rows that each passive copy has not folded yet, and whom the commits wait for
     passives => #{node() => #{lag_bytes := non_neg_integer()}},
     waits_for => [node()],
@@ -37,7 +39,7 @@
     handlers => off | #{binary() => map()},
     %% on the active: owners watched, nodes down, alarms, modules asked, what waits to be asked
     watch => map(),
-    memory_bytes => non_neg_integer()
+    memory_bytes := non_neg_integer()
 }.
 -type status() :: #{
     site := binary() | none,
@@ -77,13 +79,18 @@ elsewhere(Group, Copies) ->
     Active = era_callstore_router:active_node(Group),
     try
         erpc:call(hd([N || N <- [Active], N =/= none] ++ Copies), ?MODULE, group_here, [Group], ?ASK_MS)
+    of
+        There -> There#{state => elsewhere, instance => none}
     catch
         error:{erpc, _} -> unknown(Group);
         exit:{exception, _} -> unknown(Group)
     end.
 
 unknown(Group) ->
-    (where(Group))#{state => away, instance => none, epoch => 0}.
+    (where(Group))#{
+        state => away, instance => none, epoch => 0, lag_chunks => 0, live => 0, closed => 0, log_chunks => 0,
+        log_bytes => 0, outbox => #{}, memory_bytes => 0
+    }.
 
 where(Group) ->
     #{active => era_callstore_router:active_node(Group), copies => era_callstore_router:copies(Group)}.
@@ -148,32 +155,27 @@ of_store(Group, Store) ->
 %% @doc The status as lines for a terminal.
 -spec table(status()) -> unicode:chardata().
 table(#{site := Site, node := Node, groups := Groups}) ->
-    Head = ["group", "state", "instance", "active", "epoch", "copies", "live", "closed", "log rows", "log", "RAM", "outbox"],
+    Head = [
+        "group", "state", "instance", "active", "epoch", "copies", "lag rows", "live", "closed", "log rows", "log", "RAM",
+        "outbox"
+    ],
     Rows = [row(Group, Status) || {Group, Status} <- lists:sort(maps:to_list(Groups))],
     [io_lib:format("site ~ts, node ~ts~n", [Site, Node]) | aligned([Head | Rows])].
 
-row(Group, #{state := State, instance := Instance, active := Active, epoch := Epoch, copies := Copies} = Status) ->
-    [
-        integer_to_list(Group),
-        shown(State),
-        shown(Instance),
-        shown(Active),
-        shown(Epoch),
-        shown(length(Copies)),
-        shown(maps:get(live, Status, none)),
-        shown(maps:get(closed, Status, none)),
-        shown(maps:get(log_chunks, Status, none)),
-        bytes(maps:get(log_bytes, Status, none)),
-        bytes(maps:get(memory_bytes, Status, none)),
-        lists:join(" ", [[Sink, ":", shown(D)] || {Sink, #{depth := D}} <- maps:to_list(maps:get(outbox, Status, #{}))])
-    ].
+row(Group, #{state := State, instance := Instance, active := Active, copies := Copies, outbox := Outbox} = Status) ->
+    #{epoch := Epoch, lag_chunks := Lag, live := Live, closed := Closed, log_chunks := Rows} = Status,
+    #{log_bytes := LogBytes, memory_bytes := MemoryBytes} = Status,
+    Numbers = [Epoch, length(Copies), Lag, Live, Closed, Rows],
+    Depths = [[Sink, ":", shown(Depth)] || {Sink, #{depth := Depth}} <- lists:sort(maps:to_list(Outbox))],
+    [integer_to_list(Group), shown(State), shown(Instance), shown(Active)] ++
+        [shown(Number) || Number <- Numbers] ++
+        [bytes(LogBytes), bytes(MemoryBytes), case Depths of [] -> "-"; _ -> lists:join(" ", Depths) end].
 
 shown(none) -> "-";
 shown(Number) when is_integer(Number) -> integer_to_list(Number);
 shown(Atom) when is_atom(Atom) -> atom_to_list(Atom);
 shown(Binary) -> Binary.
 
-bytes(none) -> "-";
 bytes(N) when N >= 1048576 -> io_lib:format("~.1f MiB", [N / 1048576]);
 bytes(N) -> io_lib:format("~.1f KiB", [N / 1024]).
 
