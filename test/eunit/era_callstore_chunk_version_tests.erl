@@ -32,7 +32,7 @@ a_log_with_a_chunk_of_a_later_version_is_not_served_test_() ->
         {1, Node, Seq} = Key,
         Later = {1, Node, Seq + 1000},
         {_, Newest} = era_callstore_nif:chunk_versions(),
-        ok = mnesia:dirty_write({era_callstore_log_1, Later, [of_version(Newest + 1, Chunk)]}),
+        ok = mnesia:dirty_write({era_callstore_log_1, Later, {0, [of_version(Newest + 1, Chunk)]}}),
         ok = application:stop(era_callstore),
         {ok, _} = application:ensure_all_started(era_callstore),
         ok = until(fun() -> state() =:= loading end),
