@@ -148,7 +148,7 @@ all_killed_and_restarted(Config, Storage) ->
     ok = cluster_load:acknowledged(Load, 50),
     %% Of what can be in a buffer at most there is more than that.
     BegunMs = now_ms(),
-    ok = loaded_for(Load, BegunMs, case Storage of <<"disc">> -> ?IN_BUFFER_MS; <<"ram">> -> 0 end),
+    ok = loaded_for(Load, BegunMs, case ?config(commit, Config) of async_dirty -> ?IN_BUFFER_MS; _ -> 0 end),
     KilledMs = now_ms(),
     ok = cluster_node:kill_together(Nodes),
     Outcome = cluster_load:finish(Load),
