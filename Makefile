@@ -4,7 +4,8 @@
 #   make demo                            play the recorded calls, end with a table
 #   make demo EVENTS=file OUT=dir        play another file, write its records to dir
 #   make demo-cluster [RATE=events/s]    the same on three nodes, the active of which is killed half-way
-#   make test                            everything a change must pass
+#   make test                            everything a change must pass; a random run of RANDOM_MINUTES=5 is a part of it
+#   make random [RANDOM_MINUTES=30 RANDOM_SEED=n]   that run alone, longer or as it was before
 #   make check                           format, lints, layers, types
 #   make bench [ONLY=name]               benchmarks
 #   make build | shell | clean
@@ -14,7 +15,7 @@ OUT ?=
 RATE ?=
 ONLY ?=
 
-.PHONY: demo demo-cluster test check bench build shell clean setup lint layers rust-test eunit ct
+.PHONY: demo demo-cluster test check bench build shell clean setup lint layers rust-test eunit ct random
 
 demo: build
 	@examples/demo/run "$(EVENTS)" "$(OUT)"
@@ -60,3 +61,7 @@ eunit: setup
 
 ct: setup
 	rebar3 ct
+
+# Alone it is the long one.
+random: setup
+	RANDOM_MINUTES=$${RANDOM_MINUTES:-30} rebar3 ct --suite test/ct/random_SUITE

@@ -317,7 +317,10 @@ joined(Groups, #{with := Others} = Given, Deadline) ->
         lists:any(fun era_callstore_rejoin:is_together/1, Others) andalso era_callstore_rejoin:is_loaded() andalso
             lists:all(fun(Group) -> era_callstore_lineage:of_copy(Group) =/= none end, Groups),
     case {Joined, now_ms() > Deadline} of
-        {true, _} -> {ok, Given};
+        {true, _} ->
+            %% What is loaded is theirs: a start from here on may load from whoever has it, should these be gone by then.
+            ok = era_callstore_rejoin:settle(),
+            {ok, Given};
         {false, true} -> {error, {not_joined, Others}};
         {false, false} -> receive after ?POLL_MS -> joined(Groups, Given, Deadline) end
     end.

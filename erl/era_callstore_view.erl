@@ -28,6 +28,8 @@
 -type options() :: #{
     group := pos_integer(),
     storage := era_callstore_log:storage(),
+    %% writers elsewhere are to know when their rows survive the death of this VM
+    receipts := boolean(),
     sinks := [era_callstore_config:sink()],
     context := era_callstore_sink:context(),
     settings := era_callstore_nif:settings(),
@@ -158,7 +160,7 @@ handle_continue(wait, #state{group = Group, options = #{sinks := Sinks, context 
 handle_continue(fold, #state{group = Group} = State) ->
     Begun = erlang:monotonic_time(millisecond),
     Folded =
-        case era_callstore_log:subscribe(Group) of
+        case follow(State) of
             ok -> rebuild_store(State, ?MAX_REBUILDS);
             {error, _} = Error -> Error
         end,
@@ -175,6 +177,13 @@ handle_continue(fold, #state{group = Group} = State) ->
             {noreply, Loaded};
         {error, Reason} ->
             failed(Reason, State)
+    end.
+
+%% Receipts first: a row that is folded here in any case may need one.
+follow(#state{group = Group, options = #{receipts := Receipts}}) ->
+    case Receipts andalso era_callstore_receipt:follow(Group) of
+        {error, _} = Error -> Error;
+        _ -> era_callstore_log:subscribe(Group)
     end.
 
 -spec handle_info(term(), #state{}) -> {noreply, #state{}} | {stop, {shutdown, term()}, #state{}}.

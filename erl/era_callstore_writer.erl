@@ -5,8 +5,9 @@
 %%%                                                              └── `record' events due ◄───────┘
 %%% While one commit runs the next row gathers, so the size of a row follows the load; a lone chunk waits for nothing.
 %%% No commit begins while a passive copy lacks more than lag_bytes; what waits then is bounded by the queue.
-%%% Always holds: an answer {ok, …} comes after the commit and after the fold. A row has at most 4,096 events and 1 MiB,
-%%% unless one chunk alone has more. Bytes on the way to this process are counted in Queue before they are sent.
+%%% Always holds: an answer {ok, …} comes after the commit and after the fold, and after every copy has what is to
+%%% survive the death of its VM. A row has at most 4,096 events and 1 MiB, unless one chunk alone has more. Bytes on the
+%%% way to this process are counted in Queue before they are sent.
 %%% A writer whose term is over writes nothing, stops at once and answers nobody: callers see it go and look again. So
 %%% does one whose node was paused: another may be active by now.
 %%% Called by: era_callstore_put (put), ticker and outbox (append/3), group (start, stop/1).
@@ -174,6 +175,7 @@ init(Parent, #{term := Term, from := From, store := Store, flush := Flush} = Opt
     #{queue_bytes := QueueBytes, lag_bytes := LagBytes} = Options,
     Queue = atomics:new(1, [{signed, true}]),
     Said = era_callstore_feed:begin_term(Group, Epoch, From),
+    ok = era_callstore_receipt:take(Group),
     ok = era_callstore_router:publish_writer(Group, self(), Queue, QueueBytes),
     %% Who comes between is told of twice, which does no harm.
     Credit = era_callstore_credit:joined(era_callstore_router:views(Group), era_callstore_credit:new(LagBytes)),
@@ -245,6 +247,7 @@ committed(#row{entries = Reversed, bytes = Bytes}, State) ->
     Chunks = [Chunk || {_, Chunk, _, _} <- Entries],
     ok = atomics:sub(Queue, 1, lists:sum([B || {Ref, _, _, B} <- Entries, Ref =/= none])),
     ok = not_paused(State),
+    Givers = givers(State),
     ?CRASH_POINT(commit_before),
     case era_callstore_log:append(Term, Seq, era_callstore_feed:position(Place), Chunks) of
         ok ->
@@ -260,6 +263,8 @@ committed(#row{entries = Reversed, bytes = Bytes}, State) ->
             ?CRASH_POINT(fold_after),
             ok = flushed(Flush, Bytes, State),
             ?CRASH_POINT(flush_after),
+            ok = received(Givers, State),
+            ?CRASH_POINT(receipt_after),
             Told = era_callstore_feed:told(key(State), Said, Chunks, Place),
             answer(Entries, Answers),
             ?CRASH_POINT(answer_after),
@@ -297,6 +302,15 @@ flushed(Flush, Bytes, State) ->
     case era_callstore_flush:wait(Flush, Bytes) of
         ok -> ok;
         {error, Reason} -> over({shutdown, Reason}, State)
+    end.
+
+givers(#state{flush = true} = State) -> era_callstore_receipt:givers(group(State));
+givers(#state{flush = false}) -> [].
+
+received(Givers, #state{term = #{group := Group, epoch := Epoch}, seq = Seq, parent = Parent} = State) ->
+    case era_callstore_receipt:await(Group, Givers, Epoch, Seq, Parent) of
+        ok -> ok;
+        {exit, Reason} -> over(Reason, State)
     end.
 
 fold(Entries, Chunks, #state{store = Store} = State) ->

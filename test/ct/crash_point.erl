@@ -21,7 +21,7 @@ names() -> names(put) ++ names(record) ++ names(term_begin) ++ names(term_end).
 names(put) ->
     [
         submit_before, submit_sent, commit_before, commit_checked, commit_written, commit_after, flush_begun,
-        fold_after, flush_after, answer_one, answer_after, submit_after
+        fold_after, flush_after, receipt_after, answer_one, answer_after, submit_after
     ];
 names(record) ->
     [

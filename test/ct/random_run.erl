@@ -40,7 +40,6 @@
     until_ms :: integer(),
     told_ms :: integer(),
     actions :: [atom()],
-    apart :: boolean(),
     done = #{} :: #{atom() => pos_integer()}
 }).
 
@@ -66,8 +65,7 @@ run(#{dir := Dir, seed := Seed, length_ms := Length, apart := Apart, overlapping
         load = cluster_load:start(Nodes, mixed, #{pause_ms => 100, repeat_one_of => 7}),
         until_ms = Now + Length,
         told_ms = Now,
-        actions = actions(Apart),
-        apart = Apart
+        actions = actions(Apart)
     },
     ok = cluster_load:acknowledged(Run#run.load, 10),
     finished(steps(Run), Plans, Apart).
@@ -111,15 +109,10 @@ do(kill, #run{up = Up} = Run) ->
     ok = cluster_node:kill(map_get(Name, Up)),
     gone(Name, Run);
 do(kill_all, #run{up = Up} = Run) ->
-    case may_kill_all(Run) of
-        true ->
-            say("kill all ~b at one moment", [map_size(Up)]),
-            ok = cluster_node:kill_together(maps:values(Up)),
-            %% With those that were gone before: Mnesia loads no table that nobody has until all of its copies are back.
-            started(lists:sort(maps:keys(Run#run.plans)), Run#run{up = #{}});
-        false ->
-            impossible
-    end;
+    say("kill all ~b at one moment", [map_size(Up)]),
+    ok = cluster_node:kill_together(maps:values(Up)),
+    %% With those that were gone before: Mnesia loads no table that nobody has until all of its copies are back.
+    started(lists:sort(maps:keys(Run#run.plans)), Run#run{up = #{}});
 do(crash, #run{up = Up} = Run) ->
     Point = pick(crash_point:names()),
     %% A term begins and ends once in a while.
@@ -165,11 +158,6 @@ do(cut, #run{up = Up} = Run) ->
     pass(?APART_MS),
     ok = cluster_node:mend([map_get(Name, Up)], Others),
     together(Run).
-
-%% Of copies that all died, Mnesia loads the one of the lowest name, whatever the others have.
-may_kill_all(#run{apart = true}) -> true;
-may_kill_all(#run{plans = Plans, up = Up} = Run) ->
-    map_size(Up) =:= map_size(Plans) andalso cluster_node:active(maps:values(Up)) =:= hd(names(Run)).
 
 %% A node that is armed may pass its point soon, late or never.
 crashed(Name, #run{up = Up} = Run) ->
