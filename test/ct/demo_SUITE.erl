@@ -114,7 +114,11 @@ demo(Case, Events, Config) ->
 run(Case, Events, Out, Config) ->
     Root = ?config(root, Config),
     Dir = filename:join([?config(priv_dir, Config), atom_to_list(Case), "run"]),
-    Env = [{"DEMO_DIR", Dir}, {"ERA_CALLSTORE_EBIN", code:lib_dir(era_callstore, ebin)}],
+    %% The application as it is compiled for tests says its crash points to a module beside the tests.
+    Points = filename:dirname(code:which(crash_point)),
+    Env = [
+        {"DEMO_DIR", Dir}, {"ERA_CALLSTORE_EBIN", code:lib_dir(era_callstore, ebin)}, {"ERL_FLAGS", "-pa " ++ Points}
+    ],
     {Status, Output} = os_command:run(Root, [filename:join(Root, "examples/demo/run"), Events, Out], Env, ?RUN_MS),
     ct:log("~ts", [Output]),
     {Status, Output}.
