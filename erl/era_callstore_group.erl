@@ -312,6 +312,7 @@ others(Group, Config) ->
 reconfigured(State, Config, #data{group = Group, peers = Before} = Data) ->
     Peers = era_callstore_peers:change(others(Group, Config), Before),
     Changed = Data#data{config = Config, peers = Peers},
+    ok = era_callstore_writer:nodes(Group, [node() | era_callstore_peers:nodes(Peers)]),
     ok = era_callstore_placement:nodes(Group, era_callstore_placement:of_config(Group, Config)),
     New = era_callstore_peers:nodes(Peers) -- era_callstore_peers:nodes(Before),
     news(State, said(State, lists:foldl(fun follow/2, Changed, New))).

@@ -32,7 +32,6 @@
 -define(PAGE_ROWS, 32).
 %% Terms that are remembered; copies that were apart for more take-overs than that count what is older as known.
 -define(TERMS, 64).
--define(SYNC_MS, 10000).
 
 -type key() :: {Epoch :: pos_integer(), node(), Seq :: pos_integer()}.
 %% A term of activity that is over, and its last row that was known when the next began.
@@ -88,7 +87,7 @@ make(Table, Storage, Type, Attributes) ->
             end
     end.
 
-made({atomic, ok}) -> ok;
+made({atomic, ok}) -> era_callstore_schema:sync();
 made({aborted, {already_exists, _}}) -> ok;
 made({aborted, {already_exists, _, _}}) -> ok;
 made({aborted, Reason}) -> {error, Reason}.
@@ -329,7 +328,7 @@ give_back(Table, Node) ->
     end.
 
 gave({atomic, ok}, _Table, _Node) ->
-    on_disc();
+    era_callstore_schema:sync();
 gave({aborted, Reason}, Table, Node) ->
     case {lists:member(Node, holders(Table)), lists:member(Node, mnesia:system_info(running_db_nodes))} of
         %% Somebody else was first.
@@ -346,17 +345,11 @@ give_up(Node) ->
     case [Table || Table <- There, not is_ours(Table)] of
         [] ->
             case mnesia:del_table_copy(schema, Node) of
-                {atomic, ok} -> on_disc();
+                {atomic, ok} -> era_callstore_schema:sync();
                 {aborted, Reason} -> {error, Reason}
             end;
         Others ->
             {error, {other_tables, Others}}
     end.
-
-%% A change of the schema waits in the buffers of the VMs for up to two seconds; a node killed meanwhile would come back
-%% without it, and wait for the copy that is gone.
-on_disc() ->
-    _ = erpc:multicall(mnesia:system_info(running_db_nodes), mnesia, sync_log, [], ?SYNC_MS),
-    ok.
 
 is_ours(Table) -> lists:prefix("era_callstore_", atom_to_list(Table)).

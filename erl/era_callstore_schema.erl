@@ -8,7 +8,7 @@
 %%% Must never: touch a table; delete a directory.
 -module(era_callstore_schema).
 
--export([start/1, stop/0, running/0, monitor/0, subscribe_system/0, is_ours/0, restart/1]).
+-export([start/1, sync/0, stop/0, running/0, monitor/0, subscribe_system/0, is_ours/0, restart/1]).
 -export_type([options/0, reason/0]).
 
 -include_lib("kernel/include/logger.hrl").
@@ -28,6 +28,7 @@
 %% file of the host with overload warnings.
 -define(DUMP_LOG_WRITE_THRESHOLD, 20000).
 -define(START_MS, 30000).
+-define(SYNC_MS, 10000).
 
 %% @doc Makes sure that Mnesia runs and can keep what is asked for.
 -spec start(options()) -> ok | {error, reason()}.
@@ -125,6 +126,13 @@ restart(Then) ->
         {'DOWN', Monitor, process, Stopper, normal} -> ok;
         {'DOWN', Monitor, process, Stopper, Reason} -> {error, {mnesia_restart, Reason}}
     end.
+
+%% @doc The schema as it is now is on disc on every node that runs. A change of it waits in the buffers of the VMs for up
+%% to two seconds; a node killed meanwhile would come back without it, and wait for a copy that is gone, or lack one.
+-spec sync() -> ok.
+sync() ->
+    _ = erpc:multicall(mnesia:system_info(running_db_nodes), mnesia, sync_log, [], ?SYNC_MS),
+    ok.
 
 %% --- Mnesia of the host
 
@@ -267,7 +275,7 @@ own_schema(Dir) ->
 
 schema_to_disc() ->
     case mnesia:change_table_copy_type(schema, node(), disc_copies) of
-        {atomic, ok} -> ok;
+        {atomic, ok} -> sync();
         {aborted, {already_exists, schema, _, disc_copies}} -> ok;
         {aborted, Reason} -> {error, {mnesia_start, Reason}}
     end.

@@ -14,7 +14,7 @@
 %%% Must never: look into a chunk, wait for a sink, or serve two terms.
 -module(era_callstore_writer).
 
--export([start_link/1, put/4, append/3, await/2, attach/2, settle/1, quiet/2, stop/1]).
+-export([start_link/1, put/4, append/3, await/2, attach/2, settle/1, quiet/2, nodes/2, stop/1]).
 -export([init/2, system_continue/3, system_terminate/4, system_get_state/1, system_code_change/4]).
 -export_type([options/0]).
 
@@ -127,6 +127,13 @@ attach(Group, Bell) ->
         none -> ok
     end.
 
+%% @doc The group has these nodes from now on: a copy that another one lacks is not missing. No effect where the group is
+%% not active.
+-spec nodes(Group :: pos_integer(), [node()]) -> ok.
+nodes(Group, Nodes) ->
+    _ = [Pid ! {nodes, Nodes} || {Pid, _, _} <- [era_callstore_router:writer(Group)]],
+    ok.
+
 %% @doc Time has passed: issues the revisions that are due and returns when none is left.
 -spec settle(Group :: pos_integer()) -> ok | {error, no_active | gone}.
 settle(Group) ->
@@ -197,6 +204,8 @@ loop(State) ->
             loop(changed(Change, Views, State));
         {era_callstore_feed, Asked} ->
             loop(State#state{said = era_callstore_feed:beside(Asked, State#state.said)});
+        {nodes, Nodes} ->
+            loop(State#state{term = (State#state.term)#{nodes := Nodes}});
         {attach, Bell} ->
             %% What was committed between its owner's first look and now it has not been told of.
             ok = era_callstore_wake:ring([Bell]),
