@@ -4,14 +4,15 @@
 //! of stays as it is packed.
 
 use callstore::watch::owner::pid_bytes;
-use rustler::{Atom, Encoder, Env, Term};
+use rustler::{Atom, Encoder, Env, NewBinary, Term};
 
-use crate::{atoms, terms};
+use crate::atoms;
 
 /// The term; `None` for what is none here.
 pub fn term<'a>(env: Env<'a>, packed: &str) -> Option<Term<'a>> {
     if let Some(id) = packed.strip_prefix("external:") {
-        return Some((atoms::external(), terms::binary(env, id.as_bytes())).encode(env));
+        let id = Term::from(NewBinary::from_slice(env, id.as_bytes()));
+        return Some((atoms::external(), id).encode(env));
     }
     if let Some(named) = packed.strip_prefix("name:") {
         let (name, node) = named.split_once(' ')?;

@@ -17,6 +17,7 @@ mod keys;
 mod looks;
 mod mixing;
 mod names;
+mod naming;
 mod outbox;
 mod pending;
 mod projection;
