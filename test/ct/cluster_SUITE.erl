@@ -104,7 +104,7 @@ a_writer_of_an_old_term_commits_nothing(Config) ->
     [
         ?assertEqual(
             {error, {fenced, Epoch}},
-            cluster_node:call(A, era_callstore_log, append, [Old#{commit => Commit}, 999, [<<"chunk">>]])
+            cluster_node:call(A, era_callstore_log, append, [Old#{commit => Commit}, 999, 1, [<<"chunk">>]])
         )
      || Commit <- [transaction, sync_transaction, sync_dirty, async_dirty]
     ],
