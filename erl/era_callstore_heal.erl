@@ -246,13 +246,20 @@ heal_with(Us, #{node := Other} = Them, Groups) ->
     Here = maps:filter(fun(_, Of) -> lists:member(node(), nodes_of(Of)) end, Groups),
     Way =
         case {era_callstore_sides:is_split(Us, Them), era_callstore_rejoin:is_same_schema(Other)} of
-            {false, _} -> same_mnesia;
+            {false, _} -> within_mnesia();
             {true, true} -> same_schema;
             {true, false} -> other_schema
         end,
     case allowed(Here, Others, Way) of
         ok -> held(maps:keys(Here), fun() -> told(maps:keys(Here), give_and_join(Here, Others, Way)) end);
         {error, _} = Error -> Error
+    end.
+
+%% To delete a copy takes every node of the schema. While one is down, Mnesia of ours is started again instead.
+within_mnesia() ->
+    case era_callstore_rejoin:is_complete() orelse not era_callstore_rejoin:is_ours() of
+        true -> same_mnesia;
+        false -> same_schema
     end.
 
 nodes_of(#{members := Members}) -> [Node || #{node := Node} <- Members].

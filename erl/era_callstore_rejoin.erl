@@ -15,7 +15,7 @@
 -module(era_callstore_rejoin).
 
 -export([is_together/1, side/0, is_ours/0, foreign_tables/0, is_same_schema/1, cookies/0]).
--export([keep_own/0, keeps_own/0, settle/0, leave/3, is_loaded/0]).
+-export([keep_own/0, keeps_own/0, settle/0, leave/3, is_loaded/0, is_complete/0]).
 -export_type([way/0]).
 
 -include_lib("kernel/include/logger.hrl").
@@ -91,6 +91,10 @@ delete_copy(Table, Others) ->
 
 deleted({atomic, ok}) -> ok;
 deleted({aborted, Reason}) -> {error, Reason}.
+
+%% @doc Whether all nodes of the schema run.
+-spec is_complete() -> boolean().
+is_complete() -> mnesia:system_info(db_nodes) -- mnesia:system_info(running_db_nodes) =:= [].
 
 %% @doc Whether every copy of this node is loaded.
 -spec is_loaded() -> boolean().

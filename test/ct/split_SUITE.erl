@@ -14,6 +14,7 @@
     a_node_killed_while_apart_loses_nothing/1,
     a_node_killed_while_apart_is_healed_beside_tables_of_the_host/1,
     nodes_killed_one_after_the_other_lose_nothing/1,
+    a_node_that_acknowledged_alone_is_healed_while_a_third_is_down/1,
     links_that_are_cut_in_part_are_healed/1,
     a_call_closed_on_both_sides_has_one_record_in_the_end/1,
     records_kept_on_both_sides_are_all_kept/1,
@@ -33,6 +34,7 @@ all() ->
         a_node_killed_while_apart_loses_nothing,
         a_node_killed_while_apart_is_healed_beside_tables_of_the_host,
         nodes_killed_one_after_the_other_lose_nothing,
+        a_node_that_acknowledged_alone_is_healed_while_a_third_is_down,
         links_that_are_cut_in_part_are_healed,
         a_call_closed_on_both_sides_has_one_record_in_the_end,
         records_kept_on_both_sides_are_all_kept,
@@ -138,6 +140,15 @@ nodes_killed_one_after_the_other_lose_nothing(Config) ->
     united(Again, lists:seq(1, 90)).
 
 %% Without the runtime's own guard against it: C sees both, A and B do not see each other.
+a_node_that_acknowledged_alone_is_healed_while_a_third_is_down(Config) ->
+    [#{plan := PlanA} = A, B, C] = started(3, #{}, Config),
+    ok = cluster_node:kill(C),
+    _ = cluster_node:settled([A, B]),
+    ok = put_alive(A, 1, 30),
+    ok = cluster_node:kill(A),
+    ok = put_alive(B, 31, 60),
+    united([cluster_node:start(PlanA), B], lists:seq(1, 60)).
+
 links_that_are_cut_in_part_are_healed(Config) ->
     [A, B, C] = Nodes = started(3, #{vm => unguarded()}, Config),
     ok = put_alive(A, 1, 30),
