@@ -16,6 +16,7 @@ events_test_() ->
             fun a_filter_leaves_out_and_the_numbers_grow/0,
             fun a_domain_is_heard_with_what_is_below_it/0,
             fun a_number_goes_on_where_it_was/0,
+            fun what_was_said_while_nobody_listened_is_heard_from_its_number/0,
             fun what_is_not_kept_any_more_comes_as_resync_and_live_calls/0,
             fun the_live_calls_come_first_when_asked_for/0,
             fun a_slow_subscriber_is_sent_no_more_than_it_may_hold/0,
@@ -149,6 +150,28 @@ a_number_goes_on_where_it_was() ->
          || {Place, {Seq, _}} <- lists:zip(lists:seq(1, 14), Heard), lists:member(Place, [1, 7, 9])
         ]
     end).
+
+what_was_said_while_nobody_listened_is_heard_from_its_number() ->
+    with(#{}, fun() ->
+        {ok, First} = era_callstore:subscribe(#{}),
+        ok = put_all([invite(1)]),
+        [_, {Seq, _}] = hear(First, 2),
+        ok = era_callstore:unsubscribe(First),
+        ok = nobody_listens(),
+        [ok = put_all([invite(N)]) || N <- lists:seq(2, 6)],
+        {ok, Again} = era_callstore:subscribe(#{since => Seq + 2}),
+        {ok, Now} = era_callstore:subscribe(#{}),
+        ok = put_all([invite(7)]),
+        Heard = hear(Again, 12),
+        ?assertEqual(lists:seq(Seq + 3, Seq + 14), seqs(Heard)),
+        ?assertEqual(lists:nthtail(10, Heard), hear(Now, 2))
+    end).
+
+%% As if a minute had passed since the last question: one that still waits is answered first.
+nobody_listens() ->
+    ok = put_all([invite(1000)]),
+    [era_callstore_feed_1 ! who_listens || _ <- [1, 2]],
+    era_callstore_feed:sync(1).
 
 what_is_not_kept_any_more_comes_as_resync_and_live_calls() ->
     with(#{feed_bytes => 1000}, fun() ->
