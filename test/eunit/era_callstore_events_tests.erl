@@ -24,6 +24,7 @@ events_test_() ->
             fun after_unsubscribe_nothing_comes/0,
             fun a_take_over_is_said_and_heal_may_be/0,
             fun a_store_folded_anew_is_a_resync/0,
+            fun groups_are_heard_together_and_count_for_themselves/0,
             fun what_is_no_subscription_is_refused/0
         ]
     ].
@@ -296,6 +297,30 @@ a_store_folded_anew_is_a_resync() ->
         ok = put_all([invite(2)]),
         Heard = hear(Ref, 2),
         ?assertEqual([<<"call_opened">>, <<"invite">>], types(Heard))
+    end).
+
+groups_are_heard_together_and_count_for_themselves() ->
+    Role = fun(N, Domains) ->
+        #{
+            <<"name">> => <<"callstore", (integer_to_binary(N))/binary>>, <<"roletype">> => <<"callstore">>,
+            <<"iface">> => <<"lo">>, <<"group">> => N, <<"order">> => 1, <<"include_domains">> => Domains
+        }
+    end,
+    with(#{roles => [Role(1, []), Role(2, [<<"beta.era.test">>])]}, fun() ->
+        ok = era_callstore_router:await_active(2, ?HEAR_MS),
+        ok = era_callstore_group:settled(2),
+        {ok, Both} = era_callstore:subscribe(#{events => [invite]}),
+        {ok, Second} = era_callstore:subscribe(#{events => [invite], group => 2}),
+        ok = put_all([of_domain(1, <<"alfa.era.test">>), of_domain(2, <<"beta.era.test">>)]),
+        Cids = fun(Heard) -> lists:sort([map_get(<<"cid">>, map_get(<<"data">>, E)) || {_, E} <- Heard]) end,
+        ?assertEqual([cid(1), cid(2)], Cids(hear(Both, 2))),
+        [{Seq, _}] = Heard = hear(Second, 1),
+        ?assertEqual([cid(2)], Cids(Heard)),
+        ?assertEqual({error, several_groups}, era_callstore:subscribe(#{since => Seq})),
+        {ok, Again} = era_callstore:subscribe(#{events => [invite], group => 2, since => Seq - 1}),
+        ?assertEqual(Heard, hear(Again, 1)),
+        ok = era_callstore:unsubscribe(Both),
+        ?assertEqual(lists:sort([Second, Again]), lists:sort([Ref || {Ref, _} <- ets:tab2list(era_callstore_subscriptions)]))
     end).
 
 what_is_no_subscription_is_refused() ->
