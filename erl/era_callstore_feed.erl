@@ -8,7 +8,8 @@
 %%% Always holds: here is only what was committed and folded. The rows of the ring follow each other without a gap; where
 %%% one would be (rows were loaded, a store was folded anew, two copies differ by what they forgot first) the ring begins
 %%% anew, and whoever read before it is told `lost'. A reader that is lost has to look at the live calls.
-%%% Memory is bounded by the setting `feed_bytes'; a chunk is shared with the log.
+%%% Memory is bounded by the setting `feed_bytes'; a chunk is shared with the log. While nobody listens, the writer hands its
+%%% rows over by the dozen, so that a commit wakes nobody for it.
 %%% Called by: view (row/5, …), writer (begin_term/3, told/4, …), whoever has something to say of a group (say/3), and
 %%% era_callstore_reader on any node (pull/3, where/3).
 %%% Must never: look into a chunk, send anything that was not asked for, or hold the writer.
@@ -16,7 +17,7 @@
 -behaviour(gen_server).
 
 -export([start_link/1, loaded/2, row/5, gap/1, sync/1]).
--export([begin_term/3, position/1, told/4, beside/2, say/3, resync/1]).
+-export([begin_term/3, position/1, told/4, beside/2, flush/1, say/3, resync/1]).
 -export([pull/3, where/3, handled/3, handled/2, event/3]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2]).
 -export_type([options/0, place/0, cursor/0, row/0, answer/0, key/0]).
@@ -27,10 +28,25 @@
 %% What a row takes beside its bytes.
 -define(ROW_BYTES, 256).
 -define(CALL_MS, 5000).
+%% Rows, and bytes of them, that the writer keeps while nobody listens; so long after the last question somebody still does.
+-define(TOGETHER_ROWS, 32).
+-define(TOGETHER_BYTES, 262144).
+-define(LISTENING_MS, 60000).
+%% A writer that was asked for what it keeps and has ended instead is waited for no longer than this.
+-define(FLUSH_MS, 1000).
 
 -type position() :: era_callstore_log:position().
-%% Where the writer of a term stands.
--opaque place() :: {Group :: pos_integer(), Epoch :: pos_integer(), position()}.
+%% Where the writer of a term stands, and what it has not handed over yet, newest first.
+-record(place, {
+    group :: pos_integer(),
+    epoch :: pos_integer(),
+    position :: position(),
+    listening :: atomics:atomics_ref(),
+    kept = [] :: [tuple()],
+    rows = 0 :: non_neg_integer(),
+    bytes = 0 :: non_neg_integer()
+}).
+-opaque place() :: #place{}.
 %% What was said by a row of the log, or beside the log.
 -type key() :: era_callstore_log:key() | {said, Epoch :: pos_integer(), node(), position()} | none.
 %% Where a reader stands: everything up to Seq was read, the last of it said by Key. A number alone is taken on trust.
@@ -55,6 +71,11 @@
     rows = #{} :: #{position() => #kept{}},
     bytes = 0 :: non_neg_integer(),
     waiting = [] :: [reference()],
+    %% 1 while somebody listens, for the writer to see; whether somebody has asked since it was looked at; and questions
+    %% that wait for what the writer keeps
+    listening :: atomics:atomics_ref(),
+    asked = false :: boolean(),
+    unflushed = [] :: [{pull, reference(), cursor()} | {where, gen_server:from(), now | look}],
     handled = #{} :: #{binary() => cursor()}
 }).
 
@@ -70,7 +91,7 @@ loaded(Group, Position) -> gen_server:cast(name(Group), {loaded, Position}).
 -spec row(Group :: pos_integer(), era_callstore_log:key(), position(), era_callstore_nif:said(), [Chunk]) -> ok when
     Chunk :: era_callstore_nif:chunk().
 row(_Group, _Key, _Position, {0, _Marks}, _Chunks) -> ok;
-row(Group, Key, Position, Said, Chunks) -> gen_server:cast(name(Group), {row, Key, Position, Said, Chunks}).
+row(Group, Key, Position, Said, Chunks) -> gen_server:cast(name(Group), {rows, [{row, Key, Position, Said, Chunks}]}).
 
 %% @doc What is known here has changed otherwise than by rows in order; the stream goes on where the next row says.
 -spec gap(Group :: pos_integer()) -> ok.
@@ -85,29 +106,51 @@ sync(Group) -> gen_server:call(name(Group), sync, infinity).
 %% @doc A term of activity begins here; From: the one before it. Returns where its first row says something.
 -spec begin_term(Group :: pos_integer(), Epoch :: pos_integer(), From :: {pos_integer(), node()} | none) -> place().
 begin_term(Group, Epoch, From) ->
-    {Group, Epoch, gen_server:call(name(Group), {begin_term, Epoch, From}, infinity)}.
+    {Position, Listening} = gen_server:call(name(Group), {begin_term, Epoch, From}, infinity),
+    #place{group = Group, epoch = Epoch, position = Position, listening = Listening}.
 
 %% @doc Where in the stream the next row begins.
 -spec position(place()) -> position().
-position({_Group, _Epoch, Position}) -> Position.
+position(#place{position = Position}) -> Position.
 
 %% @doc A row was committed and folded; `unknown' when the store had to be folded anew, and what the row says is not known.
 -spec told(era_callstore_log:key(), era_callstore_nif:said() | unknown, [era_callstore_nif:chunk()], place()) -> place().
-told(Key, {Count, _} = Said, Chunks, {Group, Epoch, Position}) ->
-    ok = row(Group, Key, Position, Said, Chunks),
-    {Group, Epoch, Position + Count};
+told(_Key, {0, _}, _Chunks, Place) ->
+    Place;
+told(Key, {Count, _} = Said, Chunks, #place{position = Position, listening = Listening} = Place) ->
+    #place{kept = Kept, rows = Rows, bytes = Bytes} = Place,
+    Told = Place#place{
+        position = Position + Count, kept = [{row, Key, Position, Said, Chunks} | Kept], rows = Rows + 1,
+        bytes = Bytes + iolist_size(Chunks)
+    },
+    case atomics:get(Listening, 1) of
+        0 when Told#place.rows < ?TOGETHER_ROWS, Told#place.bytes < ?TOGETHER_BYTES -> Told;
+        _ -> flush(Told)
+    end;
 told(_Key, unknown, _Chunks, Place) ->
     beside(resync, Place).
 
-%% @doc The writer was asked to say something beside the log. At a resync a number is passed over: whoever stands before it
-%% is lost, on every copy.
--spec beside({say, map()} | resync, place()) -> place().
-beside({say, Event}, {Group, Epoch, Position}) ->
-    ok = gen_server:cast(name(Group), {say, {said, Epoch, node(), Position}, Position, Event}),
-    {Group, Epoch, Position + 1};
-beside(resync, {Group, Epoch, Position}) ->
-    ok = gen_server:cast(name(Group), {gap, Position + 1}),
-    {Group, Epoch, Position + 1}.
+%% @doc Hands over what is kept, before the term ends.
+-spec flush(place()) -> place().
+flush(#place{kept = []} = Place) ->
+    Place;
+flush(#place{group = Group, kept = Kept} = Place) ->
+    ok = gen_server:cast(name(Group), {rows, lists:reverse(Kept)}),
+    Place#place{kept = [], rows = 0, bytes = 0}.
+
+%% @doc The writer was asked to say something beside the log, or for what it keeps. At a resync a number is passed over:
+%% whoever stands before it is lost, on every copy.
+-spec beside({say, map()} | resync | flush, place()) -> place().
+beside(Asked, Place) ->
+    #place{group = Group, epoch = Epoch, position = Position} = Flushed = flush(Place),
+    {Told, Next} =
+        case Asked of
+            {say, Event} -> {{say, {said, Epoch, node(), Position}, Position, Event}, Position + 1};
+            resync -> {{gap, Position + 1}, Position + 1};
+            flush -> {flushed, Position}
+        end,
+    ok = gen_server:cast(name(Group), Told),
+    Flushed#place{position = Next}.
 
 %% @doc Says something of the group to those who listen, such as <<"heal">>; on the node where the group is active.
 -spec say(Group :: pos_integer(), Type :: binary(), map()) -> ok | {error, no_active}.
@@ -165,34 +208,31 @@ event(Group, Type, Said) ->
 
 -spec init(options()) -> {ok, #state{}}.
 init(#{group := Group, feed_bytes := MaxBytes, peers := Peers}) ->
-    {ok, #state{group = Group, max_bytes = MaxBytes, peers = Peers}}.
+    _ = erlang:send_after(?LISTENING_MS, self(), who_listens),
+    {ok, #state{group = Group, max_bytes = MaxBytes, peers = Peers, listening = atomics:new(1, [])}}.
 
--spec handle_call(term(), gen_server:from(), #state{}) -> {reply, term(), #state{}}.
+-spec handle_call(term(), gen_server:from(), #state{}) -> {reply, term(), #state{}} | {noreply, #state{}}.
 handle_call({begin_term, Epoch, From}, _From, #state{group = Group} = State) ->
     #state{position = Position} = Begun = begun(State),
     Event = event(Group, <<"takeover">>, #{
         <<"node">> => atom_to_binary(node()), <<"epoch">> => Epoch, <<"from">> => from(From)
     }),
     Said = say({said, Epoch, node(), Position}, Position, Event, Begun),
-    {reply, Said#state.position, Said};
-handle_call({where, look}, _From, #state{first = First, rows = Rows, bytes = Bytes} = State) when Bytes < ?PULL_BYTES ->
-    case Rows of
-        #{First := #kept{after_key = none}} -> {reply, {First, none}, State};
-        #{} -> {reply, ending(State), State}
-    end;
-handle_call({where, _For}, _From, State) ->
-    {reply, ending(State), State};
+    {reply, {Said#state.position, Said#state.listening}, answered(Said)};
+handle_call({where, For}, From, State) ->
+    {noreply, asked({where, From, For}, State)};
 handle_call({handled, Handler}, _From, #state{handled = Handled} = State) ->
     {reply, maps:get(Handler, Handled, none), State};
 handle_call(sync, _From, State) ->
     {reply, ok, State}.
 
 -spec handle_cast(term(), #state{}) -> {noreply, #state{}}.
-handle_cast({row, Key, Position, {Count, Marks}, Chunks}, State) ->
-    Bytes = byte_size(Marks) + iolist_size(Chunks),
-    {noreply, append(Key, Position, Count, Bytes, {row, Marks, Chunks}, State)};
-handle_cast({pull, Ref, Cursor}, State) ->
-    {noreply, pulled(Ref, Cursor, State)};
+handle_cast({rows, Rows}, State) ->
+    {noreply, lists:foldl(fun row/2, State, Rows)};
+handle_cast(flushed, State) ->
+    {noreply, answered(State)};
+handle_cast({pull, _Ref, _Cursor} = Question, State) ->
+    {noreply, asked(Question, State)};
 handle_cast({say, Key, Position, Event}, State) ->
     {noreply, say(Key, Position, Event, State)};
 handle_cast({heard, Key, Position, Event}, #state{position = Position} = State) ->
@@ -204,16 +244,21 @@ handle_cast({handled, Handler, {Cursor, ToPeers}}, #state{group = Group, peers =
     _ = ToPeers andalso gen_server:abcast(Peers, name(Group), {handled, Handler, {Cursor, false}}),
     {noreply, State#state{handled = Handled#{Handler => Cursor}}};
 handle_cast({loaded, Position}, #state{position = Before} = State) ->
-    {noreply, (restarted(max(Position, Before), State))#state{exact = false}};
+    {noreply, answered((restarted(max(Position, Before), State))#state{exact = false})};
 handle_cast({gap, unknown}, #state{position = Position} = State) ->
     {noreply, (restarted(Position, State))#state{exact = false}};
 handle_cast({gap, Position}, State) ->
     {noreply, restarted(Position, State)}.
 
 -spec handle_info(term(), #state{}) -> {noreply, #state{}}.
-handle_info(_Other, State) -> {noreply, State}.
-
-ending(#state{position = Position, last = Last}) -> {Position, Last}.
+handle_info(who_listens, #state{asked = Asked, waiting = Waiting, listening = Listening} = State) ->
+    _ = erlang:send_after(?LISTENING_MS, self(), who_listens),
+    _ = Asked orelse Waiting =/= [] orelse atomics:put(Listening, 1, 0),
+    {noreply, State#state{asked = false}};
+handle_info(not_flushed, State) ->
+    {noreply, answered(State)};
+handle_info(_Other, State) ->
+    {noreply, State}.
 
 begun(#state{exact = true} = State) -> State;
 begun(#state{position = Position} = State) -> restarted(max(Position, erlang:system_time(microsecond)), State).
@@ -226,6 +271,10 @@ say(Key, Position, Event, #state{group = Group, peers = Peers} = State) ->
     append(Key, Position, 1, erlang:external_size(Event), {event, Event}, State).
 
 %% --- the ring
+
+row({row, Key, Position, {Count, Marks}, Chunks}, State) ->
+    Bytes = byte_size(Marks) + iolist_size(Chunks),
+    append(Key, Position, Count, Bytes, {row, Marks, Chunks}, State).
 
 append(Key, Position, Count, Bytes, What, #state{position = Position} = State) ->
     #state{last = Last, rows = Rows, bytes = Total, waiting = Waiting} = State,
@@ -255,6 +304,41 @@ trimmed(State) ->
 
 %% --- readers
 
+%% The first who asks after a silence gets its answer when the writer, if it is here, has handed over what it keeps.
+asked(Question, #state{listening = Listening, unflushed = Unflushed, group = Group} = State) ->
+    Asked = State#state{asked = true},
+    case {atomics:exchange(Listening, 1, 1), Unflushed} of
+        {0, []} ->
+            case ask_writer(Group, flush) of
+                ok ->
+                    _ = erlang:send_after(?FLUSH_MS, self(), not_flushed),
+                    Asked#state{unflushed = [Question]};
+                {error, no_active} ->
+                    question(Question, Asked)
+            end;
+        {1, []} ->
+            question(Question, Asked);
+        {_, [_ | _]} ->
+            Asked#state{unflushed = [Question | Unflushed]}
+    end.
+
+answered(#state{unflushed = Unflushed} = State) ->
+    lists:foldr(fun question/2, State#state{unflushed = []}, Unflushed).
+
+question({pull, Ref, Cursor}, State) ->
+    pulled(Ref, Cursor, State);
+question({where, From, For}, State) ->
+    gen_server:reply(From, place_for(For, State)),
+    State.
+
+place_for(look, #state{first = First, rows = Rows, bytes = Bytes} = State) when Bytes < ?PULL_BYTES ->
+    case Rows of
+        #{First := #kept{after_key = none}} -> {First, none};
+        #{} -> ending(State)
+    end;
+place_for(_For, State) ->
+    ending(State).
+
 pulled(Ref, {_Seq, any}, #state{exact = false} = State) ->
     answer(Ref, lost),
     State;
@@ -266,6 +350,8 @@ pulled(Ref, {Seq, Key}, #state{rows = Rows} = State) ->
         #{} when Key =:= any -> give_within(Ref, Seq, State);
         #{} -> answer(Ref, lost), State
     end.
+
+ending(#state{position = Position, last = Last}) -> {Position, Last}.
 
 wait(Ref, #state{waiting = Waiting} = State) -> State#state{waiting = [Ref | Waiting]}.
 

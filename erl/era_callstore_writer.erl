@@ -228,8 +228,11 @@ loop(State) ->
 %% Everything sent before the retraction is still in the mailbox; what comes after it is refused by our end.
 finish(State) ->
     case gather(#row{}) of
-        #row{entries = []} -> exit(normal);
-        Row -> finish(committed(Row, State))
+        #row{entries = []} ->
+            _ = era_callstore_feed:flush(State#state.said),
+            exit(normal);
+        Row ->
+            finish(committed(Row, State))
     end.
 
 gather(#row{events = Events, bytes = Bytes} = Row) when Events >= ?ROW_EVENTS; Bytes >= ?ROW_BYTES ->
@@ -426,6 +429,7 @@ noted(#state{credit = Credit} = State) ->
 over(Reason, State) ->
     ?LOG_NOTICE(#{what => "the writer ends", term => State#state.term, reason => Reason}),
     era_callstore_router:retract_writer(group(State)),
+    _ = era_callstore_feed:flush(State#state.said),
     exit(Reason).
 
 group(#state{term = #{group := Group}}) -> Group.

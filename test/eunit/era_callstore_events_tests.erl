@@ -16,6 +16,7 @@ events_test_() ->
             fun a_filter_leaves_out_and_the_numbers_grow/0,
             fun a_domain_is_heard_with_what_is_below_it/0,
             fun a_number_goes_on_where_it_was/0,
+            fun what_was_said_while_nobody_listened_is_heard_from_its_number/0,
             fun what_is_not_kept_any_more_comes_as_resync_and_live_calls/0,
             fun the_live_calls_come_first_when_asked_for/0,
             fun a_slow_subscriber_is_sent_no_more_than_it_may_hold/0,
@@ -23,6 +24,7 @@ events_test_() ->
             fun after_unsubscribe_nothing_comes/0,
             fun a_take_over_is_said_and_heal_may_be/0,
             fun a_store_folded_anew_is_a_resync/0,
+            fun groups_are_heard_together_and_count_for_themselves/0,
             fun what_is_no_subscription_is_refused/0
         ]
     ].
@@ -150,6 +152,28 @@ a_number_goes_on_where_it_was() ->
         ]
     end).
 
+what_was_said_while_nobody_listened_is_heard_from_its_number() ->
+    with(#{}, fun() ->
+        {ok, First} = era_callstore:subscribe(#{}),
+        ok = put_all([invite(1)]),
+        [_, {Seq, _}] = hear(First, 2),
+        ok = era_callstore:unsubscribe(First),
+        ok = nobody_listens(),
+        [ok = put_all([invite(N)]) || N <- lists:seq(2, 6)],
+        {ok, Again} = era_callstore:subscribe(#{since => Seq + 2}),
+        {ok, Now} = era_callstore:subscribe(#{}),
+        ok = put_all([invite(7)]),
+        Heard = hear(Again, 12),
+        ?assertEqual(lists:seq(Seq + 3, Seq + 14), seqs(Heard)),
+        ?assertEqual(lists:nthtail(10, Heard), hear(Now, 2))
+    end).
+
+%% As if a minute had passed since the last question: one that still waits is answered first.
+nobody_listens() ->
+    ok = put_all([invite(1000)]),
+    [era_callstore_feed_1 ! who_listens || _ <- [1, 2]],
+    era_callstore_feed:sync(1).
+
 what_is_not_kept_any_more_comes_as_resync_and_live_calls() ->
     with(#{feed_bytes => 1000}, fun() ->
         {ok, First} = era_callstore:subscribe(#{}),
@@ -273,6 +297,30 @@ a_store_folded_anew_is_a_resync() ->
         ok = put_all([invite(2)]),
         Heard = hear(Ref, 2),
         ?assertEqual([<<"call_opened">>, <<"invite">>], types(Heard))
+    end).
+
+groups_are_heard_together_and_count_for_themselves() ->
+    Role = fun(N, Domains) ->
+        #{
+            <<"name">> => <<"callstore", (integer_to_binary(N))/binary>>, <<"roletype">> => <<"callstore">>,
+            <<"iface">> => <<"lo">>, <<"group">> => N, <<"order">> => 1, <<"include_domains">> => Domains
+        }
+    end,
+    with(#{roles => [Role(1, []), Role(2, [<<"beta.era.test">>])]}, fun() ->
+        ok = era_callstore_router:await_active(2, ?HEAR_MS),
+        ok = era_callstore_group:settled(2),
+        {ok, Both} = era_callstore:subscribe(#{events => [invite]}),
+        {ok, Second} = era_callstore:subscribe(#{events => [invite], group => 2}),
+        ok = put_all([of_domain(1, <<"alfa.era.test">>), of_domain(2, <<"beta.era.test">>)]),
+        Cids = fun(Heard) -> lists:sort([map_get(<<"cid">>, map_get(<<"data">>, E)) || {_, E} <- Heard]) end,
+        ?assertEqual([cid(1), cid(2)], Cids(hear(Both, 2))),
+        [{Seq, _}] = Heard = hear(Second, 1),
+        ?assertEqual([cid(2)], Cids(Heard)),
+        ?assertEqual({error, several_groups}, era_callstore:subscribe(#{since => Seq})),
+        {ok, Again} = era_callstore:subscribe(#{events => [invite], group => 2, since => Seq - 1}),
+        ?assertEqual(Heard, hear(Again, 1)),
+        ok = era_callstore:unsubscribe(Both),
+        ?assertEqual(lists:sort([Second, Again]), lists:sort([Ref || {Ref, _} <- ets:tab2list(era_callstore_subscriptions)]))
     end).
 
 what_is_no_subscription_is_refused() ->

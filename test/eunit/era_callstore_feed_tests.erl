@@ -18,6 +18,7 @@ feed_test_() ->
             fun a_term_of_a_copy_that_followed_nothing_begins_above_all_that_was_said/0,
             fun a_pull_holds_no_more_than_a_thousand_events_or_one_row/0,
             fun a_reader_that_waits_is_told_of_the_next_row/0,
+            fun the_writer_keeps_its_rows_while_nobody_listens_but_not_many/0,
             fun progress_of_handlers_is_known/0
         ]
     ].
@@ -112,19 +113,41 @@ a_pull_holds_no_more_than_a_thousand_events_or_one_row() ->
     ?assertEqual({[1200], {4200, key(3)}}, pulled({1200, key(2)})).
 
 a_reader_that_waits_is_told_of_the_next_row() ->
+    ok = row(1, 10, 2),
     Waiting = pull(where(now)),
-    ok = row(1, 0, 2),
-    ?assertEqual({[0], {2, key(1)}}, Waiting()),
-    Next = pull({2, key(1)}),
-    Place = era_callstore_feed:told(key(2), {0, <<>>}, [], place(2)),
-    ?assertEqual(place(3), era_callstore_feed:beside({say, era_callstore_feed:event(?GROUP, <<"heal">>, #{})}, Place)),
-    ?assertMatch({[2], {3, {said, 1, _, 2}}}, Next()),
-    Lost = pull({3, {said, 1, node(), 2}}),
-    ?assertEqual(place(4), era_callstore_feed:beside(resync, place(3))),
+    Place = era_callstore_feed:begin_term(?GROUP, 2, none),
+    ?assertMatch({[12], {13, {said, 2, _, 12}}}, Waiting()),
+    Next = pull(where(now)),
+    Told = era_callstore_feed:told(key(2), {1, <<"marks">>}, [<<"chunk">>], Place),
+    ?assertEqual({[13], {14, key(2)}}, Next()),
+    ?assertEqual(14, era_callstore_feed:position(Told)),
+    Said = pull({14, key(2)}),
+    Beside = era_callstore_feed:beside({say, era_callstore_feed:event(?GROUP, <<"heal">>, #{})}, Told),
+    ?assertMatch({[14], {15, {said, 2, _, 14}}}, Said()),
+    Lost = pull({15, {said, 2, node(), 14}}),
+    ?assertEqual(16, era_callstore_feed:position(era_callstore_feed:beside(resync, Beside))),
     ?assertEqual(lost, Lost()).
 
-%% Where the writer of the first term stands: what begin_term/3 would say of it.
-place(Position) -> {?GROUP, 1, Position}.
+the_writer_keeps_its_rows_while_nobody_listens_but_not_many() ->
+    Place = era_callstore_feed:begin_term(?GROUP, 1, none),
+    First = era_callstore_feed:position(Place),
+    Tell = fun(N, P) -> era_callstore_feed:told(key(N), {1, <<"marks">>}, [<<"c">>], P) end,
+    Kept = lists:foldl(Tell, Place, lists:seq(1, 31)),
+    ?assertEqual(First, position(ring())),
+    Full = Tell(32, Kept),
+    ?assertEqual(First + 32, position(ring())),
+    ?assertEqual(First + 33, era_callstore_feed:position(Tell(33, Full))),
+    _ = era_callstore_feed:flush(Tell(33, Full)),
+    ?assertEqual(First + 33, position(ring())),
+    %% One large chunk is not kept at all.
+    Large = era_callstore_feed:told(key(34), {1, <<"marks">>}, [binary:copy(<<"x">>, 300000)], Tell(33, Full)),
+    ?assertEqual(First + 34, era_callstore_feed:position(Large)),
+    ?assertEqual(First + 34, position(ring())).
+
+%% The ring's state, asked as nobody who listens would.
+ring() -> sys:get_state(list_to_atom("era_callstore_feed_" ++ integer_to_list(?GROUP))).
+
+position(Ring) -> element(5, Ring).
 
 progress_of_handlers_is_known() ->
     ?assertEqual(none, era_callstore_feed:handled(?GROUP, <<"h">>)),
