@@ -274,8 +274,8 @@ size(Group) ->
 -spec incarnation() -> pid() | none.
 incarnation() ->
     case whereis(mnesia_sup) of
-        undefined -> none;
-        Pid -> Pid
+        Pid when is_pid(Pid) -> Pid;
+        _ -> none
     end.
 
 %% @doc The node whose copy the local one was loaded from, this one for its own disc; `none' while it is not loaded.

@@ -43,29 +43,23 @@ give_log(Group, Others) ->
     Lacking = lists:append([ask(Active, era_callstore_log, lacking, [Group, Part]) || Part <- parts(Keys)]),
     give_rows(Group, Lacking, Active).
 
-%% By a process of its own, which has the other side's writer issue nothing until it has ended.
+%% While a process of ours lives, the other side's writer issues nothing.
 give_rows(_Group, [], _Active) ->
     [];
 give_rows(Group, Keys, Active) ->
-    {Pid, Monitor} = spawn_monitor(fun() -> exit({given, catch_failed(fun() -> brought(Group, Keys, Active) end)}) end),
-    receive
-        {'DOWN', Monitor, process, Pid, {given, {ok, Bytes}}} -> Bytes;
-        {'DOWN', Monitor, process, Pid, {given, {error, Reason}}} -> throw({failed, Reason});
-        {'DOWN', Monitor, process, Pid, Reason} -> throw({failed, {asked, Active, Reason}})
+    Bringing = spawn_link(fun() -> receive all_there -> ok end end),
+    try
+        brought(Group, Keys, Active, Bringing)
+    after
+        Bringing ! all_there
     end.
 
-brought(Group, Keys, Active) ->
-    ok = answered(ask(Active, era_callstore_writer, quiet, [Group, self()])),
+brought(Group, Keys, Active, Bringing) ->
+    ok = answered(ask(Active, era_callstore_writer, quiet, [Group, Bringing])),
     Bytes = [give_row(Group, Key, Active) || Key <- Keys],
     ok = answered(ask(Active, era_callstore_log, know_terms, [Group, terms(Keys)])),
     Bytes.
 
-catch_failed(Do) ->
-    try
-        {ok, Do()}
-    catch
-        throw:{failed, Reason} -> {error, Reason}
-    end.
 
 give_row(Group, Key, Active) ->
     Chunks = era_callstore_log:chunks(Group, Key),
