@@ -65,7 +65,7 @@ a_node_taken_out_is_not_waited_for(Config) ->
     ok = configure(A, [A, B]),
     ok = no_copies(A, C),
     ok = put_all(A, 101, 200),
-    ok = killed(Nodes),
+    ok = cluster_node:kill_together(Nodes),
     Left = settled(cluster_node:start([plan_of(A), plan_of(B)], settings([A, B]))),
     all_there(Left, 1, 200).
 
@@ -77,7 +77,7 @@ a_node_taken_out_while_down_has_no_copies_when_it_comes_back(Config) ->
     ok = configure(A, [A, B]),
     ok = no_copies(A, C),
     ok = put_all(B, 101, 200),
-    ok = killed([A, B]),
+    ok = cluster_node:kill_together([A, B]),
     Left = settled(cluster_node:start([plan_of(A), plan_of(B)], settings([A, B]))),
     all_there(Left, 1, 200),
     [Back] = cluster_node:start([plan_of(C)], settings([A, B])),
@@ -110,7 +110,7 @@ a_node_put_in_gets_copies_on_disc(Config) ->
     [?assert(lists:member(cluster_node:name(C), on_disc(A, Table))) || Table <- ?TABLES],
     all_there([A, B, C], 1, 100),
     %% It keeps them: alone after a kill of all, it has everything.
-    ok = killed([A, B, C]),
+    ok = cluster_node:kill_together([A, B, C]),
     Again = settled(cluster_node:start([PlanA, PlanB, PlanC])),
     all_there(Again, 1, 100).
 
@@ -155,11 +155,6 @@ no_copies(Active, Of) ->
     end),
     _ = cluster_node:call(Active, sys, get_state, [era_callstore_placement_1]),
     ok.
-
-%% What a copy has in its buffers when all are killed is for other suites: here every copy is on its disc before.
-killed(Nodes) ->
-    [ok = cluster_node:call(Node, mnesia, sync_log, []) || Node <- Nodes],
-    cluster_node:kill_together(Nodes).
 
 on_disc(At, Table) -> cluster_node:call(At, mnesia, table_info, [Table, disc_copies]).
 
