@@ -22,7 +22,8 @@
 -export([subscribe/1, unsubscribe/1]).
 -export([status/0, digest/1, handover/1, heal/1, metrics/0, i/0]).
 
--export_type([config/0, problem/0, event/0, put_options/0, put_result/0, rejection/0, report/0, key/0, filter/0, page_options/0, page/0]).
+-export_type([config/0, problem/0, event/0, put_options/0, put_result/0, rejection/0, report/0, key/0, filter/0]).
+-export_type([page_options/0, page/0]).
 -export_type([subscription/0, sequence/0]).
 
 -type config() :: era_callstore_config:input().
@@ -186,16 +187,17 @@ owner(Domain) -> era_callstore_query:owner(text({owner, [Domain]}, Domain, "the 
 
 %% @doc The calling process hears from now on what is said of calls: {era_callstore, Ref, Seq, Event}.
 %%
-%% Event is in the envelope of class `callevents', as it was accepted and each once, or of class `callstore': call_opened,
-%% call_changed and call_closed (the call's state), record (a revision was issued), mix (asked, accepted, failed),
-%% takeover, heal. Seq counts what the group says, filtered or not, over take-overs; with no filter it has no gap. Where
-%% what follows is not kept any more, or the caller's mailbox was too full, {era_callstore, Ref, Seq, resync} comes; after
-%% it, and at first with `since => snapshot', come the live calls as call_opened with `snapshot' and `call', then an
-%% event `snapshot', all with the same Seq, and then the stream goes on from Seq. A call that opens or closes while the
-%% live ones are told may be told twice, none is missed.
-%% Without `group' all groups are heard, and each counts for itself: `since' a number wants one group. What is said of a
-%% group (takeover, heal) comes whatever the domain. The subscription ends with the caller, or with unsubscribe/1.
--spec subscribe(subscription()) -> {ok, Ref :: reference()} | {error, not_running | several_groups | {no_such_group, pos_integer()}}.
+%% Event is in the envelope of class `callevents', as it was accepted and each once, or of class `callstore':
+%% call_opened, call_changed and call_closed (the call's state), record (a revision was issued), mix (asked, accepted,
+%% failed), takeover, heal. Seq counts what the group says, filtered or not, over take-overs; with no filter it has no
+%% gap. Where what follows is not kept any more, or the caller's mailbox was too full, {era_callstore, Ref, Seq,
+%% resync} comes; after it, and at first with `since => snapshot', come the live calls as call_opened with `snapshot'
+%% and `call', then an event `snapshot', all with the same Seq, and then the stream goes on from Seq. A call that
+%% opens or closes while the live ones are told may be told twice, none is missed. Without `group' all groups are
+%% heard, and each counts for itself: `since' a number wants one group. What is said of a group (takeover, heal) comes
+%% whatever the domain. The subscription ends with the caller, or with unsubscribe/1.
+-spec subscribe(subscription()) ->
+    {ok, Ref :: reference()} | {error, not_running | several_groups | {no_such_group, pos_integer()}}.
 subscribe(Options) ->
     {Wanted, Since, Group} = era_callstore_filter:subscribed({subscribe, [Options]}, Options),
     case {era_callstore_config:in_force(), Group} of

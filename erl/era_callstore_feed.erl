@@ -1,15 +1,15 @@
 %%% The stream of a group's events out, as one copy of the group has it: what was said lately, by position.
 %%%
 %%%   writer (active), view (passive) ──row, marks──► [ring of rows] ◄──pull── readers: subscriptions, handlers
-%%% Positions count what was said from the first term on, one after the other. The writer knows them and puts into each row
-%%% of the log where it begins; every copy that folds a row knows so where it stands, and goes on with the right number
-%%% when it becomes active. A copy that has followed no row since it was loaded begins at the clock's microseconds, above
-%%% everything said before.
-%%% Always holds: here is only what was committed and folded. The rows of the ring follow each other without a gap; where
-%%% one would be (rows were loaded, a store was folded anew, two copies differ by what they forgot first) the ring begins
-%%% anew, and whoever read before it is told `lost'. A reader that is lost has to look at the live calls.
-%%% Memory is bounded by the setting `feed_bytes'; a chunk is shared with the log. While nobody listens, the writer hands its
-%%% rows over by the dozen, so that a commit wakes nobody for it.
+%%% Positions count what was said from the first term on, one after the other. The writer knows them and puts into each
+%%% row of the log where it begins; every copy that folds a row knows so where it stands, and goes on with the right
+%%% number when it becomes active. A copy that has followed no row since it was loaded begins at the clock's
+%%% microseconds, above everything said before.
+%%% Always holds: here is only what was committed and folded. The rows of the ring follow each other without a gap;
+%%% where one would be (rows were loaded, a store was folded anew, two copies differ by what they forgot first) the ring
+%%% begins anew, and whoever read before it is told `lost'. A reader that is lost has to look at the live calls.
+%%% Memory is bounded by the setting `feed_bytes'; a chunk is shared with the log. While nobody listens, the writer
+%%% hands its rows over by the dozen, so that a commit wakes nobody for it.
 %%% Called by: view (row/5, …), writer (begin_term/3, told/4, …), whoever has something to say of a group (say/3), and
 %%% era_callstore_reader on any node (pull/3, where/3).
 %%% Must never: look into a chunk, send anything that was not asked for, or hold the writer.
@@ -28,7 +28,8 @@
 %% What a row takes beside its bytes.
 -define(ROW_BYTES, 256).
 -define(CALL_MS, 5000).
-%% Rows, and bytes of them, that the writer keeps while nobody listens; so long after the last question somebody still does.
+%% Rows, and bytes of them, that the writer keeps while nobody listens; so long after the last question somebody still
+%% does.
 -define(TOGETHER_ROWS, 32).
 -define(TOGETHER_BYTES, 262144).
 -define(LISTENING_MS, 60000).
@@ -113,8 +114,10 @@ begin_term(Group, Epoch, From) ->
 -spec position(place()) -> position().
 position(#place{position = Position}) -> Position.
 
-%% @doc A row was committed and folded; `unknown' when the store had to be folded anew, and what the row says is not known.
--spec told(era_callstore_log:key(), era_callstore_nif:said() | unknown, [era_callstore_nif:chunk()], place()) -> place().
+%% @doc A row was committed and folded; `unknown' when the store had to be folded anew, and what the row says is not
+%% known.
+-spec told(era_callstore_log:key(), era_callstore_nif:said() | unknown, [era_callstore_nif:chunk()], place()) ->
+    place().
 told(_Key, {0, _}, _Chunks, Place) ->
     Place;
 told(Key, {Count, _} = Said, Chunks, #place{position = Position, listening = Listening} = Place) ->
@@ -168,8 +171,8 @@ ask_writer(Group, Asked) ->
 
 %% --- what readers ask
 
-%% @doc Asks for what was said after a cursor; one {era_callstore_feed, Ref, answer()} follows when there is something, or
-%% {'DOWN', Ref, …}.
+%% @doc Asks for what was said after a cursor; one {era_callstore_feed, Ref, answer()} follows when there is something,
+%% or {'DOWN', Ref, …}.
 -spec pull(Group :: pos_integer(), node(), cursor()) -> Ref :: reference().
 pull(Group, Node, Cursor) ->
     Ref = erlang:monitor(process, {name(Group), Node}, [{alias, reply_demonitor}]),
@@ -186,7 +189,8 @@ where(Group, Node, For) ->
         exit:_ -> {error, away}
     end.
 
-%% @doc A handler has done everything up to the cursor. The other copies are told now and then: the next active goes on there.
+%% @doc A handler has done everything up to the cursor. The other copies are told now and then: the next active goes on
+%% there.
 -spec handled(Group :: pos_integer(), Handler :: binary(), {cursor(), ToPeers :: boolean()}) -> ok.
 handled(Group, Handler, Done) -> gen_server:cast(name(Group), {handled, Handler, Done}).
 
@@ -282,7 +286,8 @@ append(Key, Position, Count, Bytes, What, #state{position = Position} = State) -
     Next = Position + Count,
     lists:foreach(fun(Ref) -> answer(Ref, {rows, [{Position, What}], {Next, Key}}) end, Waiting),
     trimmed(State#state{
-        position = Next, last = Key, exact = true, rows = Rows#{Position => Kept}, bytes = Total + Kept#kept.bytes, waiting = []
+        position = Next, last = Key, exact = true, rows = Rows#{Position => Kept},
+        bytes = Total + Kept#kept.bytes, waiting = []
     });
 append(Key, Position, Count, Bytes, What, State) ->
     append(Key, Position, Count, Bytes, What, restarted(Position, State)).

@@ -1,11 +1,11 @@
 %%% Behaviour of a handler: code that gets the events out as callbacks, such as one that publishes them to a broker.
 %%%
-%%% A handler of the setting `handlers' runs on the active instance of every group, and there in a process of its own. It is
-%%% given what was said, in order, a batch at a time, as a subscriber is; the next batch comes when it has answered. What it
-%%% did not finish (an error, a crash, too long) comes again after a pause that grows, until the feed has let go of it: then
-%%% `resync' and the live calls come instead, as they do when it is started for the first time. The next active goes on
-%%% where the last one was known to be. So: each event at least once, the last ones perhaps twice, and none left out without
-%%% a `resync'. A sequence number, with the group, tells what came before.
+%%% A handler of the setting `handlers' runs on the active instance of every group, and there in a process of its own.
+%%% It is given what was said, in order, a batch at a time, as a subscriber is; the next batch comes when it has
+%%% answered. What it did not finish (an error, a crash, too long) comes again after a pause that grows, until the feed
+%%% has let go of it: then `resync' and the live calls come instead, as they do when it is started for the first time.
+%%% The next active goes on where the last one was known to be. So: each event at least once, the last ones perhaps
+%%% twice, and none left out without a `resync'. A sequence number, with the group, tells what came before.
 %%%
 %%% Always holds: what a handler does holds back nobody else.
 %%% Implemented by modules of the host; examples/events/ has one.
@@ -19,8 +19,8 @@
 -type item() :: era_callstore_reader:item().
 -type handler() :: #{name := binary(), module := module(), args := map(), wanted := era_callstore_nif:wanted()}.
 
-%% Called in the handler's own process when its group becomes active here, and after a crash. Args as in the setting, with
-%% `group'. `snapshot': what was said before does not matter; `resync' and the live calls come first.
+%% Called in the handler's own process when its group becomes active here, and after a crash. Args as in the setting,
+%% with `group'. `snapshot': what was said before does not matter; `resync' and the live calls come first.
 -callback init(Args :: map()) -> {ok, State :: term()} | {ok, State :: term(), snapshot} | {error, Reason :: term()}.
 -callback handle_events([item(), ...], State) -> {ok, State} | {error, Reason :: term(), State}.
 -callback terminate(Reason :: term(), State :: term()) -> term().

@@ -3,8 +3,8 @@
 %%%   starting ──ready──► reading ──items──► handling ──done──► reading …
 %%%       ▲                                      │ refused, crashed, too long
 %%%       └──────── backing off ◄────────────────┘
-%%% Always holds: one batch is out at a time, and the reader stands behind it until it is done; nothing else is kept here.
-%%% What is done is told to the feeds of the group, so that the next active goes on there.
+%%% Always holds: one batch is out at a time, and the reader stands behind it until it is done; nothing else is kept
+%%% here. What is done is told to the feeds of the group, so that the next active goes on there.
 %%% Called by: era_callstore_term_sup starts it, status reads its note.
 %%% Must never: run a handler's code in its own process.
 -module(era_callstore_handler_runner).

@@ -1,7 +1,7 @@
 %%% The process in which one handler runs for one group: calls the handler's module, nothing else.
 %%%
-%%% Always holds: one batch at a time; whatever the handler does to this process (crash, hang, exit), its runner only sees it
-%%% end or keep silent.
+%%% Always holds: one batch at a time; whatever the handler does to this process (crash, hang, exit), its runner only
+%%% sees it end or keep silent.
 %%% Called by: era_callstore_handler_runner, its owner, which gets {era_callstore_handler, Pid, Answer} messages.
 %%% Must never: outlive its owner.
 -module(era_callstore_handler_worker).

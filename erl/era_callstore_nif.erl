@@ -158,7 +158,8 @@ apply_said_dirty(_Store, _RowKey, _Chunks, _NowMs) -> erlang:nif_error(not_loade
 
 %% @doc What a row said, as far as it is wanted, in order, by its number in the row from 1. Needs no store; badarg where
 %% marks and chunks do not belong together.
--spec said(Marks :: binary(), [chunk()], Group :: pos_integer(), wanted()) -> [{Number :: pos_integer(), Event :: map()}].
+-spec said(Marks :: binary(), [chunk()], Group :: pos_integer(), wanted()) ->
+    [{Number :: pos_integer(), Event :: map()}].
 said(_Marks, _Chunks, _Group, _Wanted) -> erlang:nif_error(not_loaded).
 
 %% @doc Forgets rows that were deleted from the log.

@@ -3,10 +3,10 @@
 %%%
 %%%   read ──lost──► look (resync) ──► pages of live calls ──► read …
 %%% A node that has a copy of the group reads its own, whoever is active; another node reads the active's.
-%%% Always holds: between two items nothing was left out but what is not wanted, unless a `resync' stands between them. After
-%%% a `resync' come the live calls, each as a `call_opened' that says `snapshot', then `snapshot', then what was said since
-%%% the resync's number; a call that opened or closed meanwhile may so be said twice, none is missed. At most one question
-%%% is on the way: a reader whose owner asks for nothing gets nothing.
+%%% Always holds: between two items nothing was left out but what is not wanted, unless a `resync' stands between them.
+%%% After a `resync' come the live calls, each as a `call_opened' that says `snapshot', then `snapshot', then what was
+%%% said since the resync's number; a call that opened or closed meanwhile may so be said twice, none is missed. At most
+%%% one question is on the way: a reader whose owner asks for nothing gets nothing.
 %%% Called by: era_callstore_subscription, era_callstore_handler_runner.
 %%% Must never: wait for what has not been said yet.
 -module(era_callstore_reader).

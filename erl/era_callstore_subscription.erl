@@ -1,8 +1,9 @@
 %%% One subscription to the events out of one group: reads for a process of this node and sends it what was said.
 %%%
-%%% Always holds: the subscriber's mailbox never holds more than about the setting `subscriber_messages' because of it: above
-%%% that it is sent nothing and nothing is asked for; what the feed has let go of meanwhile comes as a `resync' with the
-%%% live calls. Ends with its subscriber. A subscription of several groups is several of these with one reference.
+%%% Always holds: the subscriber's mailbox never holds more than about the setting `subscriber_messages' because of it:
+%%% above that it is sent nothing and nothing is asked for; what the feed has let go of meanwhile comes as a `resync'
+%%% with the live calls. Ends with its subscriber. A subscription of several groups is several of these with one
+%%% reference.
 %%% Called by: era_callstore (start/4, stop/1).
 %%% Must never: keep events that its subscriber does not take.
 -module(era_callstore_subscription).
@@ -86,7 +87,9 @@ init(#{ref := Ref, subscriber := Subscriber, group := Group, wanted := Wanted, s
     State = #state{ref = Ref, subscriber = Subscriber, monitor = Monitor, reader = Reader, messages = Messages},
     {ok, State, {continue, next}}.
 
--spec handle_continue(next, #state{}) -> {noreply, #state{}} | {noreply, #state{}, {continue, next}} | {stop, normal, #state{}}.
+-type next() :: {noreply, #state{}} | {noreply, #state{}, {continue, next}} | {stop, normal, #state{}}.
+
+-spec handle_continue(next, #state{}) -> next().
 handle_continue(next, #state{reader = Reader} = State) ->
     case room(State) of
         {ok, Free} -> done(era_callstore_reader:next(Reader), Free);
@@ -100,7 +103,7 @@ handle_call(_Call, _From, State) -> {reply, {error, no_such_call}, State}.
 -spec handle_cast(term(), #state{}) -> {noreply, #state{}}.
 handle_cast(_Message, State) -> {noreply, State}.
 
--spec handle_info(term(), #state{}) -> {noreply, #state{}} | {noreply, #state{}, {continue, next}} | {stop, normal, #state{}}.
+-spec handle_info(term(), #state{}) -> next().
 handle_info({'DOWN', Monitor, process, _, _}, #state{monitor = Monitor} = State) ->
     {stop, normal, State};
 handle_info(next, State) ->

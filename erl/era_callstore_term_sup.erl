@@ -1,7 +1,8 @@
-%%% One term of activity: writer, watch, jobs, placement, ticker, an outbox per sink and a runner per handler live and end
-%%% together.
+%%% One term of activity: writer, watch, jobs, placement, ticker, an outbox per sink and a runner per handler live and
+%%% end together.
 %%%
-%%% Always holds: when one of them ends, for whatever reason, all do, and the group hears of it by this supervisor's end.
+%%% Always holds: when one of them ends, for whatever reason, all do, and the group hears of it by this supervisor's
+%%% end.
 %%% Called by: era_callstore_group, its parent.
 %%% Must never: restart a child: a term that has lost one begins anew, under a new epoch.
 -module(era_callstore_term_sup).

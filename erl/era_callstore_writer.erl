@@ -187,7 +187,9 @@ init(Parent, #{term := Term, from := From, store := Store, flush := Flush} = Opt
     %% Who comes between is told of twice, which does no harm.
     Credit = era_callstore_credit:joined(era_callstore_router:views(Group), era_callstore_credit:new(LagBytes)),
     proc_lib:init_ack(Parent, {ok, self()}),
-    issue(noted(#state{parent = Parent, term = Term, said = Said, store = Store, flush = Flush, queue = Queue, credit = Credit})).
+    issue(noted(#state{
+        parent = Parent, term = Term, said = Said, store = Store, flush = Flush, queue = Queue, credit = Credit
+    })).
 
 loop(State) ->
     receive
@@ -281,7 +283,8 @@ committed(#row{entries = Reversed, bytes = Bytes}, State) ->
             answer(Entries, Answers),
             ?CRASH_POINT(answer_after),
             era_callstore_wake:ring(State#state.bells),
-            noted(Folded#state{said = Told, seq = Seq + 1, credit = era_callstore_credit:written(Seq, Bytes, State#state.credit)});
+            Credit = era_callstore_credit:written(Seq, Bytes, State#state.credit),
+            noted(Folded#state{said = Told, seq = Seq + 1, credit = Credit});
         {error, Reason} ->
             over({shutdown, Reason}, State)
     end.

@@ -119,7 +119,8 @@ a_handler_begins_with_the_live_calls_and_hears_all_in_order() ->
         ok = put_all(events(1)),
         Heard = until_handled(Pid, <<"call_closed">>),
         ?assertEqual(
-            [<<"call_opened">>, <<"invite">>, <<"dlg_init">>, <<"dlg_start">>, <<"dlg_end">>, <<"dlg_stop">>, <<"call_closed">>],
+            [<<"call_opened">>, <<"invite">>, <<"dlg_init">>, <<"dlg_start">>,
+                <<"dlg_end">>, <<"dlg_stop">>, <<"call_closed">>],
             types(Heard)
         ),
         {Last, _} = lists:last(Items),
@@ -136,7 +137,8 @@ a_filter_is_the_applications() ->
         answer(Pid, usual),
         {Pid, {events, Begun}} = asked(),
         answer(Pid, usual),
-        ?assertEqual([resync, <<"snapshot">>], types(Begun ++ case length(Begun) of 1 -> until_handled(Pid, <<"snapshot">>); 2 -> [] end)),
+        More = case length(Begun) of 1 -> until_handled(Pid, <<"snapshot">>); 2 -> [] end,
+        ?assertEqual([resync, <<"snapshot">>], types(Begun ++ More)),
         ok = put_all(events(1)),
         ?assertEqual([<<"dlg_start">>], types(until_handled(Pid, <<"dlg_start">>)))
     end).
@@ -228,7 +230,10 @@ wrong_handlers_are_named() ->
 
 the_example_writes_each_event_as_one_line() ->
     Example = compiled("examples/events/callstore_example_ndjson.erl"),
-    ?assertMatch({error, [#{key := <<"handlers.callstore_example_ndjson.dir">>}]}, era_callstore:check(#{handlers => [{Example, #{}}]})),
+    ?assertMatch(
+        {error, [#{key := <<"handlers.callstore_example_ndjson.dir">>}]},
+        era_callstore:check(#{handlers => [{Example, #{}}]})
+    ),
     Out = era_callstore_test_dir:make(),
     Filter = #{events => [dlg_start, call_closed], domain => <<"alfa.era.test">>},
     with(#{handlers => [{Example, #{dir => Out, filter => Filter}}]}, fun(_) ->
@@ -239,7 +244,8 @@ the_example_writes_each_event_as_one_line() ->
         ?assertMatch(#{<<"resync">> := true}, Resync),
         ?assertMatch(#{<<"type">> := <<"snapshot">>}, Snapshot),
         ?assertEqual(
-            [{<<"dlg_start">>, cid(1)}, {<<"call_closed">>, cid(1)}, {<<"dlg_start">>, cid(2)}, {<<"call_closed">>, cid(2)}],
+            [{<<"dlg_start">>, cid(1)}, {<<"call_closed">>, cid(1)},
+                {<<"dlg_start">>, cid(2)}, {<<"call_closed">>, cid(2)}],
             [{T, C} || #{<<"type">> := T, <<"data">> := #{<<"cid">> := C}} <- Said]
         )
     end),
