@@ -2,13 +2,14 @@
 %%       the active, the restart of a full store, and what a joining instance costs the active.
 %% Holds: both nodes are fresh VMs with empty folders; both producers sit on the active node. A rate over two nodes counts until
 %%        the other node has everything, for ours and for the peer, so that async_dirty is not paid with a queue.
-%% Callers: bench_main. The functions in the second half run in the measuring VMs.
+%% Callers: bench_main; bench_watch uses its pair of nodes. The functions in the second half run in the measuring VMs.
 -module(bench_cluster).
 
 -behaviour(bench_case).
 
 -export([figures/0, run/2, max_runs/0]).
 -export([start_ours/3, rate_ours/1, rate_mnesia/2, lag_is_zero/0, copies/0, take_over/1, serve_again/2, sustain/1, sustained/0, sync/0]).
+-export([with_pair/1, start_both/3, caught_up/1, between/2]).
 
 -define(BATCH, 256).
 -define(REPLICAS_OURS, 12).
@@ -78,6 +79,8 @@ value(join_under_load_rate, _Run) ->
         100 * between(Before, After) / between(Begin, Before)
     end).
 
+%% Events a second between two counts of sustained/0.
+-spec between({non_neg_integer(), integer()}, {non_neg_integer(), integer()}) -> float().
 between({Events0, Ns0}, {Events1, Ns1}) when Events1 > Events0 ->
     (Events1 - Events0) * 1.0e9 / (Ns1 - Ns0).
 
@@ -95,17 +98,22 @@ mnesia_peer(Access, Replicas) ->
         bench_vm:call(One, ?MODULE, rate_mnesia, [Access, Replicas])
     end).
 
+%% Two fresh nodes.
+-spec with_pair(fun((bench_vm:vm(), bench_vm:vm()) -> Result)) -> Result.
 with_pair(Body) ->
     bench_vm:with(#{folder => "pair1", name => bench1}, fun(One) ->
         bench_vm:with(#{folder => "pair2", name => bench2}, fun(Other) -> Body(One, Other) end)
     end).
 
+%% Starts the application on both; the second has caught up then.
+-spec start_both(bench_vm:vm(), bench_vm:vm(), atom()) -> ok.
 start_both(Active, Passive, Commit) ->
     Nodes = nodes_of(Active, Passive),
     [ok = bench_vm:call(VM, ?MODULE, start_ours, [data(VM), Nodes, Commit]) || VM <- [Active, Passive]],
     caught_up(Passive).
 
 %% The passive has a copy and has folded all of it.
+-spec caught_up(bench_vm:vm()) -> ok.
 caught_up(Passive) ->
     bench_case:until(fun() -> bench_vm:call(Passive, ?MODULE, copies, []) =:= 2 end, 60),
     bench_case:until(fun() -> bench_vm:call(Passive, ?MODULE, lag_is_zero, []) end, 60).

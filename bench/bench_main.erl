@@ -6,7 +6,7 @@
 
 -export([main/0]).
 
--define(CASES, [bench_core, bench_put, bench_live, bench_cluster]).
+-define(CASES, [bench_core, bench_put, bench_live, bench_cluster, bench_watch]).
 -define(FIGURES, "_build/bench/figures.json").
 
 -spec main() -> no_return().

@@ -20,7 +20,7 @@
 
 -export_type([
     router/0, store/0, chunk/0, row_key/0, problem/0, key/0, settings/0, encoded/0, applied/0, pending/0,
-    evidence/0, tick/0, said/0, wanted/0
+    evidence/0, alarm/0, tick/0, said/0, wanted/0
 ]).
 
 -on_load(load/0).
@@ -86,7 +86,9 @@
     | {inventory, Owner :: binary(), [DialogId :: binary()] | failed}
     | {rtp, dialogid | mgctxid, Id :: binary(), LastMs :: integer(), Active :: boolean()}
     | {alive | gone, DialogId :: binary()}.
-%% `owners': those named of a call for the first time since the last tick. An alarm is told once at its beginning.
+%% A mass death: told when it begins and when it has grown; the same mass death has the same `Since'.
+-type alarm() :: {mass_death, NodeOrOwner :: binary(), SinceMs :: integer(), Held :: pos_integer()}.
+%% `owners': those named of a call for the first time since the last tick.
 -type tick() :: #{
     chunk := chunk() | none,
     next := NextMs :: integer() | infinity,
@@ -94,7 +96,7 @@
     mix := [{Cid :: binary(), Attempt :: pos_integer(), JobJson :: binary()}],
     rescue := [{Cid :: binary(), DialogId :: binary(), Owner :: binary() | none, UntilMs :: integer()}],
     owners := [Owner :: binary()],
-    alarms := [{mass_death, NodeOrOwner :: binary(), Held :: pos_integer()}]
+    alarms := [alarm()]
 }.
 
 %% @doc Checks all role instances of a site, a JSON array, against DOMAIN.md §4 and fills the defaults in.

@@ -1,8 +1,9 @@
 %%% The ticker of an active instance: asks the core what time has made due, and puts the decisions into the log.
 %%%
 %%% It sleeps until the core's next deadline; a commit may bring an earlier one, so the writer's bell makes it ask again
-%%% soon, but not more often than once in RESOLUTION_MS; evidence makes it ask at once. On virtual time it acts only when
-%%% the clock is advanced or evidence comes.
+%%% soon, but not more often than once in RESOLUTION_MS; evidence makes it ask at once. Where more is due at once it
+%%% rests for as long as it has worked, so that the death of a node does not starve producers.
+%%% On virtual time it does not rest, and acts only when the clock is advanced or evidence comes.
 %%% Always holds: exists on the active only; a decision is an event in the log before anything follows from it. What others
 %%% are to be asked goes to the watch and to the jobs.
 %%% Called by: nobody; woken by the clock, bells and its own timer. Trims the log in passing.
@@ -19,6 +20,8 @@
 -define(RESOLUTION_MS, 200).
 %% The system clock may be set; so long at most a deadline is missed by that.
 -define(LONGEST_MS, 60000).
+%% Work without a rest, at least.
+-define(REST_AFTER_MS, 20).
 
 -record(state, {
     group :: pos_integer(),
@@ -86,14 +89,15 @@ handle_info(_Other, State) ->
 ran({{ok, State}, _}) -> {noreply, State};
 ran({{error, Reason}, State}) -> {stop, {shutdown, Reason}, State}.
 
-%% Everything due now, and then a timer for what is due next.
+%% What is due now, and then a timer for what is due next.
 run(#state{group = Group, bell = Bell, evidence = Evidence} = State) ->
     ok = era_callstore_wake:answer(Bell),
     ok = era_callstore_wake:answer(Evidence),
     case era_callstore_router:store(Group) of
         {ok, Store} ->
-            case tick(Group, Store) of
+            case tick(Group, Store, monotonic_ms()) of
                 {ok, Next} -> settled(Next, trim(Store, State));
+                {rest, Until} -> {ok, wake_at(Until, State)};
                 {error, _} = Error -> Error
             end;
         none ->
@@ -108,22 +112,34 @@ settled(Next, {ok, #state{group = Group} = State}) ->
 settled(_Next, {error, _} = Error) ->
     Error.
 
-tick(Group, Store) ->
-    #{owners := Owners, alarms := Alarms} = Tick = era_callstore_nif:tick(Store, era_callstore_clock:now_ms()),
+tick(Group, Store, Began) ->
+    Now = era_callstore_clock:now_ms(),
+    #{owners := Owners, alarms := Alarms} = Tick = era_callstore_nif:tick(Store, Now),
     ok = era_callstore_watch:owners(Group, Owners),
     ok = era_callstore_watch:alarms(Group, Alarms),
     ok = era_callstore_jobs:todo(Group, Tick),
-    case Tick of
-        #{chunk := none, next := Next} ->
-            {ok, Next};
-        #{chunk := Chunk} ->
-            ?CRASH_POINT(decision_before),
-            case era_callstore_writer:append(Group, Chunk, 1) of
-                {ok, _} ->
-                    ?CRASH_POINT(decision_after),
-                    tick(Group, Store);
-                {error, _} = Error -> Error
-            end
+    case decided(Group, Tick) of
+        {ok, Next} when Next =< Now -> more(Group, Store, Began);
+        Other -> Other
+    end.
+
+%% What was decided is due until it is in the log.
+decided(_Group, #{chunk := none, next := Next}) ->
+    {ok, Next};
+decided(Group, #{chunk := Chunk}) ->
+    ?CRASH_POINT(decision_before),
+    case era_callstore_writer:append(Group, Chunk, 1) of
+        {ok, _} ->
+            ?CRASH_POINT(decision_after),
+            {ok, 0};
+        {error, _} = Error -> Error
+    end.
+
+more(Group, Store, Began) ->
+    Ended = monotonic_ms(),
+    case era_callstore_clock:is_virtual() of
+        false when Ended - Began >= ?REST_AFTER_MS -> {rest, era_callstore_clock:now_ms() + Ended - Began};
+        _ -> tick(Group, Store, Began)
     end.
 
 trim(Store, #state{group = Group, trimmed_at = Last, trim_interval_ms = Interval, trim_bytes = Bytes} = State) ->
@@ -164,6 +180,8 @@ cancel(#state{timer = undefined} = State) ->
 cancel(#state{timer = Timer} = State) ->
     _ = erlang:cancel_timer(Timer),
     State#state{timer = undefined, timer_at = infinity}.
+
+monotonic_ms() -> erlang:monotonic_time(millisecond).
 
 earliest(infinity, B) -> B;
 earliest(A, B) -> min(A, B).

@@ -53,8 +53,8 @@ start_link(#{group := Group} = Options) -> gen_server:start_link({local, name(Gr
 owners(_Group, []) -> ok;
 owners(Group, Owners) -> gen_server:cast(name(Group), {owners, Owners}).
 
-%% @doc Mass deaths have begun.
--spec alarms(Group :: pos_integer(), [{mass_death, Of :: binary(), Held :: pos_integer()}]) -> ok.
+%% @doc Mass deaths have begun, or have grown.
+-spec alarms(Group :: pos_integer(), [era_callstore_nif:alarm()]) -> ok.
 alarms(_Group, []) -> ok;
 alarms(Group, Alarms) -> gen_server:cast(name(Group), {alarms, Alarms}).
 
@@ -106,7 +106,7 @@ handle_call({report, Evidence}, _From, #state{group = Group, store = Store, trac
     ok = era_callstore_evidence:tell(Group, Store, [E || E <- Evidence, Tracked]),
     {reply, ok, State}.
 
--spec handle_cast({owners, [owner_text()]} | {alarms, [tuple()]}, #state{}) -> {noreply, #state{}}.
+-spec handle_cast({owners, [owner_text()]} | {alarms, [era_callstore_nif:alarm()]}, #state{}) -> {noreply, #state{}}.
 handle_cast({owners, Owners}, #state{tracked = true} = State) ->
     {noreply, noted(watch_owners(Owners, State))};
 handle_cast({owners, _Owners}, State) ->
@@ -251,10 +251,17 @@ told(Evidence, #state{group = Group, store = Store} = State) ->
     ok = era_callstore_evidence:tell(Group, Store, Evidence),
     State.
 
-alarm({mass_death, Of, Held}, #state{group = Group, alarms = Alarms} = State) ->
-    Alarm = #{kind => mass_death, 'of' => Of, held => Held, at_ms => era_callstore_clock:now_ms()},
-    ?LOG_ERROR(Alarm#{what => "many calls of one owner are found dead at once; the brakes hold them", group => Group}),
-    State#state{alarms = lists:sublist([Alarm | Alarms], ?ALARMS_KEPT)}.
+%% One alarm for a mass death, whose count grows.
+alarm({mass_death, Of, Since, Held}, #state{group = Group, alarms = Alarms} = State) ->
+    Alarm = #{kind => mass_death, 'of' => Of, since_ms => Since, held => Held},
+    case [A || #{'of' := O, since_ms := S} = A <- Alarms, O =:= Of, S =:= Since] of
+        [Known] ->
+            State#state{alarms = [case A of Known -> Alarm; _ -> A end || A <- Alarms]};
+        [] ->
+            What = "many calls of one owner are found dead at once; the brakes hold them",
+            ?LOG_ERROR(Alarm#{what => What, group => Group}),
+            State#state{alarms = lists:sublist([Alarm | Alarms], ?ALARMS_KEPT)}
+    end.
 
 noted(#state{group = Group, owners = Owners, monitors = Monitors, down = Down, alarms = Alarms} = State) ->
     ok = era_callstore_router:note({watch, Group, here}, #{

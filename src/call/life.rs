@@ -15,6 +15,9 @@ macro_rules! marks {
         impl Marks {
             $( $(#[$doc])* pub const $name: Marks = Marks(1 << $bit); )*
         }
+
+        // No bit stands for two marks: their sum is what all of them together are.
+        const _: () = assert!(0 $( + (1u32 << $bit) )* == 0 $( | (1u32 << $bit) )*);
     };
 }
 
@@ -63,6 +66,8 @@ marks! {
     CONTESTED = 20;
     /// Callstore said what it says only of calls that are over: a sink has the record, or a mix was asked for.
     AFTERWORD = 21;
+    /// `dlg_dead` was said, by whomever and whatever came after it.
+    DLG_DEAD = 22;
 }
 
 impl Marks {
@@ -202,7 +207,7 @@ impl Life {
                 self.end_at(event.ts);
             }
             Kind::DlgDead => {
-                marks.set(Marks::DEAD);
+                marks.set(Marks::DEAD.with(Marks::DLG_DEAD));
                 self.dead_ts = event.ts;
             }
             Kind::CallStop => {

@@ -5,11 +5,11 @@ use super::join::News;
 use super::keys::Slot;
 use super::rows::RowNo;
 use super::{Settings, Store};
-use crate::call::State;
 use crate::call::life::is_fact;
+use crate::call::{Marks, State};
 use crate::event::chunk::Chunk;
 use crate::event::set::{Group, Pushed};
-use crate::event::{Corrupt, EventSet, Head};
+use crate::event::{Corrupt, EventSet, Head, Kind};
 
 /// What became of the events of a chunk.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -89,8 +89,13 @@ impl Store {
         let acallid = known.map(str::to_owned);
         let mut set = std::mem::take(&mut entry.set);
         let (was_empty, knew_leg) = (set.is_empty(), set.knows_leg());
+        // Of a dialog one `dlg_dead` is told, whoever else says it.
+        let mut has_died = entry.life.marks.any(Marks::DLG_DEAD);
         let pushed = group.push_into(&mut set, |set, event, pushed| {
-            self.said.event(pushed != Pushed::Duplicate, event.kind);
+            let is_death = event.kind == Kind::DlgDead;
+            let is_told = pushed != Pushed::Duplicate && !(is_death && has_died);
+            self.said.event(is_told, event.kind);
+            has_died |= is_death;
             match pushed {
                 Pushed::Duplicate => {
                     applied.duplicate += 1;

@@ -89,9 +89,10 @@ pub struct Decision<'d> {
 }
 
 impl Decision<'_> {
-    /// Nobody serves it: the verdict, and with it the `dlg_dead` of its dialog if nobody has said that yet.
+    /// Nobody serves it: the verdict, and with it the `dlg_dead` of its dialog if nobody has said that yet. The end comes
+    /// first, as it sorts: so neither makes the call fold anew.
     pub fn died(&self, entry: &Entry, told: &Told<'_>) -> EventSet {
-        let mut set = self.judged(entry, told, "dead");
+        let mut set = about(entry);
         if let (Some(dialog), false) = (told.dialog, told.has_dlg_dead) {
             let mut fields: Fields<'_> = Fields::new();
             fields.push((Name::Known(Field::Dialogid), Value::Str(dialog)));
@@ -108,42 +109,43 @@ impl Decision<'_> {
                 fields,
             });
         }
+        self.judged(entry, told, "dead", &mut set);
         set
     }
 
     /// It was found alive.
     pub fn lives(&self, entry: &Entry, told: &Told<'_>) -> EventSet {
-        self.judged(entry, told, "alive")
+        let mut set = about(entry);
+        self.judged(entry, told, "alive", &mut set);
+        set
     }
 
     /// It never got as far as a dialog, and nothing was heard of it for longer than calls last.
     pub fn aged(&self, entry: &Entry) -> EventSet {
+        let mut set = about(entry);
         let ts = self.now_ms.max(entry.life.last_ts);
-        self.said(entry, Kind::CallClosed, ts, &[])
+        self.say(entry, Kind::CallClosed, ts, None, &mut set);
+        set
     }
 
     /// A verdict sorts behind all that was known when it was said.
-    fn judged(&self, entry: &Entry, told: &Told<'_>, state: &str) -> EventSet {
+    fn judged(&self, entry: &Entry, told: &Told<'_>, state: &str, set: &mut EventSet) {
         let ts = self.now_ms.max(entry.life.last_ts).max(told.judged_ts + 1);
-        let state = (Field::State, Value::Str(state));
-        self.said(entry, Kind::Verdict, ts, &[state])
+        self.say(entry, Kind::Verdict, ts, Some(state), set);
     }
 
-    fn said(&self, entry: &Entry, kind: Kind, ts: i64, more: &[(Field, Value<'_>)]) -> EventSet {
+    fn say(&self, entry: &Entry, kind: Kind, ts: i64, state: Option<&str>, set: &mut EventSet) {
         let own = [
             (Field::Reason, Value::Str(self.reason)),
             (Field::Evidence, Value::Json(self.evidence)),
             (Field::Lastproof, Value::Int(self.lastproof)),
             (Field::Detected, Value::Int(self.now_ms)),
         ];
-        let state = more.first().map_or("", |(_, value)| match value {
-            Value::Str(text) => text,
-            _ => "",
-        });
         let life = &entry.life;
         let name = format!(
-            "{}:{state}:{}:{}:{}:{}",
+            "{}:{}:{}:{}:{}:{}",
             kind.name(),
+            state.unwrap_or_default(),
             self.reason,
             self.lastproof,
             life.facts,
@@ -151,14 +153,10 @@ impl Decision<'_> {
         );
         let mut content = entry.cid.to_vec();
         content.extend_from_slice(name.as_bytes());
-        let fields = more.iter().chain(&own);
-        let fields: Fields<'_> = fields
-            .map(|&(field, value)| (Name::Known(field), value))
+        let state = state.map(|state| (Field::State, Value::Str(state)));
+        let fields: Fields<'_> = (state.into_iter().chain(own))
+            .map(|(field, value)| (Name::Known(field), value))
             .collect();
-        let mut set = EventSet::new(Head {
-            cid: Some(entry.cid),
-            ..Head::default()
-        });
         set.push(&Event {
             kind,
             name: "",
@@ -166,6 +164,13 @@ impl Decision<'_> {
             id: derived_id(&content),
             fields,
         });
-        set
     }
+}
+
+/// An empty set of events of a call.
+fn about(entry: &Entry) -> EventSet {
+    EventSet::new(Head {
+        cid: Some(entry.cid),
+        ..Head::default()
+    })
 }

@@ -30,7 +30,7 @@ pub struct Tick {
     pub rescue: Vec<Rescue>,
     /// Owners that were named of a call for the first time: to be monitored.
     pub owners: Vec<String>,
-    /// Mass deaths that began.
+    /// Mass deaths that began or grew.
     pub alarms: Vec<MassDeath>,
 }
 

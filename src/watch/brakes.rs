@@ -21,9 +21,11 @@ struct Bucket {
     /// The second that is being filled, and how many ends it has.
     second_ms: i64,
     used: i64,
-    /// How many had to wait since it was last told.
+    /// How many had to wait since the mass death began, and how many of them were told.
     held: usize,
-    told: bool,
+    told: usize,
+    /// When it began; 0 where none has.
+    since_ms: i64,
 }
 
 /// Many dialogs of one owner or node are found dead at once, on one kind of evidence.
@@ -31,7 +33,9 @@ struct Bucket {
 pub struct MassDeath {
     /// The node, or the owner outside of Erlang; empty for dialogs without an owner.
     pub of: String,
-    /// How many had to wait when it was noticed.
+    /// When it was noticed, which tells it from another one of the same.
+    pub since_ms: i64,
+    /// How many had to wait so far.
     pub held: usize,
 }
 
@@ -60,20 +64,24 @@ impl Brakes {
         at
     }
 
-    /// The mass deaths that were not told yet, each once however long it lasts.
+    /// The mass deaths of which more had to wait than was told, each with the number of all so far.
     pub fn alarms(&mut self, now_ms: i64) -> Vec<MassDeath> {
         self.keys
             .retain(|_, bucket| now_ms < bucket.second_ms + QUIET_MS);
-        let held = self.keys.iter_mut().filter(|(_, bucket)| bucket.held > 0);
-        let new = held.filter_map(|(key, bucket)| {
-            let held = std::mem::take(&mut bucket.held);
-            let is_new = !std::mem::replace(&mut bucket.told, true);
-            is_new.then(|| MassDeath {
+        let keys = self.keys.iter_mut();
+        let grown = keys.filter(|(_, bucket)| bucket.held > bucket.told);
+        let told = grown.map(|(key, bucket)| {
+            bucket.told = bucket.held;
+            if bucket.since_ms == 0 {
+                bucket.since_ms = now_ms;
+            }
+            MassDeath {
                 of: key.to_string(),
-                held,
-            })
+                since_ms: bucket.since_ms,
+                held: bucket.held,
+            }
         });
-        new.collect()
+        told.collect()
     }
 
     /// Bytes on the heap, by estimate.
@@ -103,28 +111,22 @@ mod tests {
     }
 
     #[test]
-    fn a_mass_death_is_told_once() {
+    fn a_mass_death_is_one_alarm_whose_count_grows() {
         let mut brakes = Brakes::default();
-        (0..10).for_each(|_| {
-            brakes.appoint("n1", 0, 20);
-        });
-        assert_eq!(brakes.alarms(0), []);
-        (0..50).for_each(|_| {
-            brakes.appoint("n1", 0, 20);
-        });
-        let alarm = MassDeath {
-            of: "n1".into(),
-            held: 40,
+        let mut die = |times, now_ms| {
+            (0..times).for_each(|_| {
+                brakes.appoint("n1", now_ms, 20);
+            });
+            let told = brakes.alarms(now_ms);
+            (told.iter())
+                .map(|it| (it.since_ms, it.held))
+                .collect::<Vec<_>>()
         };
-        assert_eq!(brakes.alarms(0), [alarm]);
-        (0..50).for_each(|_| {
-            brakes.appoint("n1", 3_000, 20);
-        });
-        assert_eq!(brakes.alarms(3_000), []);
-        assert_eq!(brakes.alarms(200_000), []);
-        (0..50).for_each(|_| {
-            brakes.appoint("n1", 200_000, 20);
-        });
-        assert_eq!(brakes.alarms(200_000).len(), 1);
+        assert_eq!(die(10, 1_000), []);
+        assert_eq!(die(50, 1_000), [(1_000, 40)]);
+        assert_eq!(die(0, 2_000), []);
+        assert_eq!(die(50, 3_000), [(1_000, 90)]);
+        assert_eq!(die(0, 200_000), []);
+        assert_eq!(die(50, 200_000), [(200_000, 30)]);
     }
 }

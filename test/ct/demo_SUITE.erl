@@ -7,6 +7,7 @@
 -export([all/0, suite/0, init_per_suite/1, end_per_suite/1]).
 -export([
     plays_the_sample/1,
+    owners_die_in_the_second_act/1,
     every_event_twice_is_one_play/1,
     gzip_that_ends_early/1,
     bad_lines/1,
@@ -24,6 +25,7 @@ suite() -> [{timetrap, {minutes, 5}}].
 all() ->
     [
         plays_the_sample,
+        owners_die_in_the_second_act,
         every_event_twice_is_one_play,
         gzip_that_ends_early,
         bad_lines,
@@ -52,6 +54,28 @@ plays_the_sample(Config) ->
     ?assertEqual(figure("records, all revisions", Output), length(records(Out))),
     ?assertEqual(?ANSWERED, length(lists:usort([Cid || #{<<"invite_id">> := Cid} <- rows(Out)]))),
     ?assertEqual(?ANSWERED, length(rows(Out))).
+
+%% A third of the owners is killed, the others fall with their node: no call is left open, none dies twice, what was to
+%% be recorded is mixed once.
+owners_die_in_the_second_act(Config) ->
+    {Status, Output, _} = demo(?FUNCTION_NAME, ?config(sample, Config), Config),
+    ?assertEqual(0, Status),
+    [First, Second] = string:split(Output, "second act"),
+    ?assertEqual(nomatch, string:find(First, "synthetic")),
+    ?assertEqual(?CALLS, figure("synthetic ends", Second)),
+    ?assertEqual(?CALLS, figure("dlg_dead", Second) + figure("calls that had no dialog yet", Second)),
+    ?assertEqual(0, figure("live calls left", Second)),
+    Events = [decoded(L) || L <- ?config(lines, Config)],
+    Infos = [Data || #{<<"type">> := <<"rec_info">>, <<"data">> := #{<<"isrec">> := true} = Data} <- Events],
+    Recorded = [Cid || #{<<"cid">> := Cid} <- Infos],
+    ?assertEqual(length(lists:usort(Recorded)), figure("mix jobs", Second)),
+    %% By kind: how many, and how long it took; not before the grace is over, and not long after it.
+    [Killed, P50, _, _] = deaths("owner_down(?:, rtp)?", Second),
+    [Fallen, NodeP50, _, NodeMax] = deaths("node_down", Second),
+    ?assertEqual(?CALLS, Killed + Fallen),
+    ?assertEqual((?CALLS + 2) div 3, Killed),
+    ?assert(P50 >= 1000),
+    ?assert(NodeP50 >= 2000 andalso NodeMax < 30000).
 
 every_event_twice_is_one_play(Config) ->
     Lines = lists:append([[L, L] || L <- ?config(lines, Config)]),
@@ -134,6 +158,14 @@ file(Name, Content, Config) ->
 figure(Name, Output) ->
     {match, [Digits]} = re:run(Output, "^ *" ++ Name ++ " +([0-9]+) *$", [multiline, {capture, all_but_first, list}]),
     list_to_integer(Digits).
+
+%% Rows of the table of deaths whose evidence is of this pattern: calls in all, and p50, p99 and maximum of the slowest.
+deaths(Evidence, Output) ->
+    {match, Rows} = re:run(Output, "^" ++ Evidence ++ " +([0-9]+) +([0-9]+) +([0-9]+) +([0-9]+) *$", [
+        global, multiline, {capture, all_but_first, list}
+    ]),
+    Figures = [[list_to_integer(Digits) || Digits <- Row] || Row <- Rows],
+    [lists:sum([N || [N | _] <- Figures]) | lists:max([Times || [_ | Times] <- Figures])].
 
 records(Out) -> json_lines(filename:join(Out, "records.ndjson")).
 

@@ -12,19 +12,25 @@
 -define(WAIT_MS, 30000).
 %% Of the orders of a batch so many are played here; the Rust tests play all.
 -define(ORDERS, 6).
--define(STEPS, [<<"put">>, <<"advance">>, <<"expect">>, <<"repeat">>, <<"many">>]).
-%% Played where owners are watched.
--define(LATER, ["20", "21", "22", "23", "24", "25", "26", "27", "28", "29", "37"]).
+-define(STEPS, [
+    <<"put">>, <<"advance">>, <<"expect">>, <<"repeat">>, <<"many">>, <<"owner_down">>, <<"node_down">>, <<"node_up">>,
+    <<"probe">>, <<"report">>
+]).
+%% Where owners are watched, time goes in steps: what is asked in one is answered before the next. How long a step of an
+%% advance up to so much is.
+-define(WATCH_STEPS_MS, [{600000, 1000}, {3600000, 10000}, {infinity, 60000}]).
 
 -record(run, {
     scenario :: era_callstore_scenario:scenario(),
     variant :: as_given | twice | reversed | split | {order, non_neg_integer()},
-    title :: unicode:chardata()
+    title :: unicode:chardata(),
+    %% whether there are owners, probes or reports in it
+    watched :: boolean()
 }).
 
 scenarios_test_() ->
-    Names = [Name || Name <- era_callstore_scenario:names(), not lists:member(lists:sublist(Name, 2), ?LATER)],
-    ?assert(length(Names) >= 28),
+    Names = era_callstore_scenario:names(),
+    ?assert(length(Names) >= 39),
     {setup, fun silent/0, fun loud/1, [
         {lists:flatten(io_lib:format("~ts, ~0p", [Name, Variant])), {timeout, 120, fun() -> play(Name, Scenario, Variant) end}}
      || Name <- Names, {Scenario, Variants} <- [told(Name)], Variant <- Variants
@@ -52,24 +58,45 @@ silent() ->
 
 loud(Level) -> ok = logger:set_primary_config(level, Level).
 
-play(Name, #{base := Base, title := Title, steps := Steps} = Scenario, Variant) ->
-    Run = #run{scenario = Scenario, variant = Variant, title = io_lib:format("~ts: ~ts, ~0p", [Name, Title, Variant])},
-    Dir = era_callstore_test_dir:make(),
-    ok = start(Base, Dir, maps:get(settings, Scenario)),
+play(Name, #{title := Title, steps := Steps} = Scenario, Variant) ->
+    Run = #run{
+        scenario = Scenario, variant = Variant, title = io_lib:format("~ts: ~ts, ~0p", [Name, Title, Variant]),
+        watched = mentions([<<"owner">>, <<"probe">>, <<"report">>], Steps)
+    },
+    case Run#run.watched of
+        true -> era_callstore_scenario_owners:begin_world();
+        false -> ok
+    end,
     try
+        played(Run)
+    after
+        Run#run.watched andalso era_callstore_scenario_owners:end_world()
+    end.
+
+played(#run{scenario = #{base := Base, settings := Settings, steps := Steps}, watched = Watched} = Run) ->
+    Dir = era_callstore_test_dir:make(),
+    World = case Watched of true -> era_callstore_scenario_owners:settings(); false -> #{} end,
+    ok = start(Base, Dir, Settings, World),
+    try
+        _ = [ok = era_callstore_scenario_owners:subscribe() || Watched],
         lists:foreach(fun({Number, Step}) -> step(Step, Number, Run) end, numbered(Steps))
     after
         era_callstore_test_app:stop(Dir)
     end.
 
-start(Base, Dir, Settings) ->
+mentions(Keys, Map) when is_map(Map) ->
+    lists:any(fun(Key) -> is_map_key(Key, Map) end, Keys) orelse mentions(Keys, maps:values(Map));
+mentions(Keys, List) when is_list(List) -> lists:any(fun(Value) -> mentions(Keys, Value) end, List);
+mentions(_Keys, _Scalar) -> false.
+
+start(Base, Dir, Settings, World) ->
     ok = era_callstore_clock:use_virtual(Base),
     Flags = maps:with([<<"cdr_enabled">>, <<"sorm3_enabled">>], Settings),
     Role = #{
         <<"name">> => <<"callstore1">>, <<"roletype">> => <<"callstore">>, <<"iface">> => <<"lo">>,
         <<"group">> => ?GROUP, <<"order">> => 1, <<"include_domains">> => [], <<"mnesia_storage_mode">> => <<"ram">>
     },
-    {ok, _} = era_callstore_test_app:start_in(Dir, #{
+    {ok, _} = era_callstore_test_app:start_in(Dir, World#{
         roles => [maps:merge(Role, Flags)],
         site => <<"msk">>,
         master_domain => <<"era.test">>,
@@ -91,15 +118,44 @@ advance_to(Ms) ->
     ok = era_callstore_clock:advance_to(Ms),
     settled().
 
+%% In steps where somebody is asked, and until all of them have answered.
+advance(Ms, #run{watched = false}) ->
+    advance_to(era_callstore_clock:now_ms() + Ms);
+advance(Ms, #run{watched = true} = Run) ->
+    [Step | _] = [Step || {Most, Step} <- ?WATCH_STEPS_MS, Ms =< Most],
+    in_steps(era_callstore_clock:now_ms() + Ms, Step, Run).
+
+in_steps(Target, Step, Run) ->
+    Next = min(Target, era_callstore_clock:now_ms() + Step),
+    ok = advance_to(Next),
+    ok = answered(Run),
+    case Next of
+        Target -> ok;
+        _ -> in_steps(Target, Step, Run)
+    end.
+
+answered(#run{watched = false}) ->
+    ok;
+answered(#run{watched = true}) ->
+    ok = era_callstore_scenario_owners:idle(),
+    settled().
+
 %% --- steps
 
 step(Step, Number, Run) ->
     case [Name || Name <- ?STEPS, maps:is_key(Name, Step)] of
         [<<"put">>] -> put(Step, Number, Run);
-        [<<"advance">>] -> advance_to(era_callstore_clock:now_ms() + maps:get(<<"advance">>, Step));
+        [<<"advance">>] -> advance(maps:get(<<"advance">>, Step), Run);
+        [<<"many">>] -> many(maps:get(<<"many">>, Step), Number, Run);
+        [<<"owner_down">>] -> era_callstore_scenario_owners:owner_down(maps:get(<<"owner_down">>, Step));
+        [<<"node_down">>] -> era_callstore_scenario_owners:node_down(maps:get(<<"node_down">>, Step));
+        [<<"node_up">>] -> era_callstore_scenario_owners:node_up(maps:get(<<"node_up">>, Step));
+        [<<"probe">>] -> probe(maps:get(<<"probe">>, Step), Run);
+        [<<"report">>] -> [ok = report(Report, Run) || Report <- maps:get(<<"report">>, Step)];
         [<<"repeat">>] -> repeat(maps:get(<<"repeat">>, Step), Number, Run);
         [<<"expect">>] -> expect(maps:get(<<"expect">>, Step), Number, Run)
     end,
+    ok = answered(Run),
     check(Run).
 
 numbered(List) -> lists:zip(lists:seq(1, length(List)), List).
@@ -112,7 +168,11 @@ put(#{<<"put">> := Specs} = Step, Number, #run{scenario = Scenario} = Run) ->
     ok = follow_clock(Given, Run),
     Events = [era_callstore_scenario:event(Scenario, One) || One <- Given],
     ok = put_all(Events, Step, Number, Run),
-    settled().
+    ok = settled(),
+    watched(Step).
+
+watched(#{<<"owner">> := _}) -> era_callstore_scenario_owners:watched();
+watched(#{}) -> ok.
 
 %% The clock moves on to the latest of the events.
 follow_clock(Given, #run{scenario = #{base := Base}}) ->
@@ -122,7 +182,7 @@ follow_clock(Given, #run{scenario = #{base := Base}}) ->
     end.
 
 put_all(Events, Step, Number, #run{variant = as_given, title = Title}) ->
-    {ok, Answer} = era_callstore:put(Events),
+    {ok, Answer} = era_callstore:put(Events, options(Step)),
     Wrong = answer_differs(Step, Answer),
     ?assertEqual([], Wrong, lists:flatten(io_lib:format("~ts, step ~b", [Title, Number])));
 put_all(Events, _Step, _Number, #run{variant = twice}) ->
@@ -140,6 +200,9 @@ put_all(Events, _Step, _Number, #run{variant = split}) ->
 put_all(Events, _Step, _Number, #run{variant = {order, Order}}) ->
     {ok, _} = era_callstore:put(era_callstore_scenario:order(Order, Events)),
     ok.
+
+options(#{<<"owner">> := Owner}) -> #{owner => era_callstore_scenario_owners:owner(Owner)};
+options(#{}) -> #{}.
 
 answer_differs(Step, #{rejected := Rejected} = Answer) ->
     Counts = [
@@ -185,6 +248,46 @@ in_batches(Events) ->
     {ok, _} = era_callstore:put(Batch),
     in_batches(Rest).
 
+many(#{<<"calls">> := Calls, <<"put">> := Specs, <<"owner">> := Owner}, Number, #run{scenario = Scenario}) ->
+    lists:foreach(
+        fun(Call) ->
+            {Label, Before} = {integer_to_binary(Call), (Call - 1) * length(Specs)},
+            Given = [
+                #{spec => Spec#{<<"call">> => Call}, step => Number, index => Index + Before, shift => 0}
+             || {Index, Spec} <- numbered(Specs)
+            ],
+            Named = era_callstore_scenario:fill(Scenario, Owner, Label),
+            {ok, _} = era_callstore:put(
+                [era_callstore_scenario:event(Scenario, One) || One <- Given], options(#{<<"owner">> => Named})
+            )
+        end,
+        lists:seq(1, Calls)
+    ),
+    ok = advance_to(era_callstore_clock:now_ms() + lists:max([At || #{<<"at">> := At} <- Specs])),
+    era_callstore_scenario_owners:watched().
+
+%% --- what others see and answer
+
+probe(Answers, Run) ->
+    Said = [{dialog(Call, Run), binary_to_existing_atom(Answer)} || {Call, Answer} <- maps:to_list(Answers)],
+    era_callstore_scenario_owners:answers(maps:from_list(Said)).
+
+report(#{<<"kind">> := <<"rtp">>, <<"call">> := Call, <<"active">> := Active} = Report, Run) ->
+    #run{scenario = #{base := Base}} = Run,
+    Last = maps:get(<<"last_at">>, Report, era_callstore_clock:now_ms() - Base),
+    Rtp = #{kind => rtp, dialogid => dialog(Call, Run), last_ms => Base + Last, active => Active},
+    era_callstore:report(Rtp);
+report(#{<<"kind">> := <<"inventory">>, <<"owner">> := Owner, <<"calls">> := Calls}, Run) ->
+    Dialogs = [dialog(Call, Run) || Call <- Calls],
+    era_callstore:report(#{kind => inventory, owner => era_callstore_scenario_owners:owner(Owner), dialogs => Dialogs});
+report(#{<<"kind">> := Kind, <<"call">> := Call}, Run) ->
+    era_callstore:report(#{kind => binary_to_existing_atom(Kind), dialogid => dialog(Call, Run)}).
+
+dialog(Call, #run{scenario = Scenario}) when is_integer(Call) ->
+    era_callstore_scenario:fill(Scenario, <<"{dialogid}">>, integer_to_binary(Call));
+dialog(Call, #run{scenario = Scenario}) ->
+    era_callstore_scenario:fill(Scenario, <<"{dialogid}">>, Call).
+
 %% --- expectations
 
 expect(Expected, Number, #run{title = Title} = Run) ->
@@ -196,6 +299,13 @@ hold(<<"live">>, Wanted, _Run) ->
     era_callstore_scenario:differences("live", Wanted, era_callstore:count(#{}));
 hold(<<"closed">>, Wanted, _Run) ->
     era_callstore_scenario:differences("closed", Wanted, maps:get(closed, group_status()));
+hold(<<"alarms">>, Wanted, _Run) ->
+    #{watch := #{alarms := Alarms}} = group_status(),
+    Told = #{<<"mass_death">> => length(Alarms), <<"held">> => lists:sum([Held || #{held := Held} <- Alarms])},
+    era_callstore_scenario:differences("alarms", Wanted, Told);
+hold(<<"dlg_dead">>, #{<<"all">> := Wanted}, _Run) ->
+    Deaths = era_callstore_scenario_owners:deaths(),
+    era_callstore_scenario:differences("dlg_dead", Wanted, lists:sum(maps:values(Deaths)));
 hold(<<"find">>, ByKey, #run{scenario = Scenario}) ->
     lists:append([
         era_callstore_scenario:differences(Filled, wanted_cid(Wanted, Scenario), found(Filled))
@@ -220,6 +330,14 @@ of_call(<<"revisions">>, Path, Wanted, Cid) ->
 of_call(<<"projections">>, Path, Wanted, Cid) ->
     #{items := Rows} = era_callstore:collection(?PROJECTION, #{}, #{limit => 1000}),
     era_callstore_scenario:differences(Path, Wanted, newest([Row || #{<<"invite_id">> := Of} = Row <- Rows, Of =:= Cid]));
+of_call(<<"dlg_dead">>, Path, Wanted, Cid) ->
+    era_callstore_scenario:differences(Path, Wanted, maps:get(Cid, era_callstore_scenario_owners:deaths(), 0));
+of_call(<<"mix">>, Path, Wanted, Cid) ->
+    era_callstore_scenario:differences(Path, Wanted, maps:get(Cid, era_callstore_scenario_owners:mixes(), 0));
+of_call(<<"verdicts">>, Path, Wanted, Cid) ->
+    {ok, Lines} = era_callstore:explain({cid, Cid}),
+    [Verdict] = [Verdict || <<"watch: ", Rest/binary>> <- Lines, [Verdict | _] <- [binary:split(Rest, <<",">>)]],
+    era_callstore_scenario:differences(Path, Wanted, Verdict);
 of_call(<<"explains">>, Path, Words, Cid) ->
     {ok, Lines} = era_callstore:explain({cid, Cid}),
     Text = iolist_to_binary(lists:join($\n, Lines)),
