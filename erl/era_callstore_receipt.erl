@@ -1,8 +1,8 @@
 %%% Receipts: the writer of a row on another node is told when the row is with the operating system here.
 %%%
-%%% Of copies that were all killed at one moment Mnesia loads the one of the lowest name, or the one that saw the others
-%%% go, whoever was active; and what others committed waits in its log's buffer for up to two seconds. So `ok' is not said
-%%% before every copy has emptied that buffer.
+%%% Of copies that were all killed at one moment Mnesia loads the one of the lowest name, or the one that saw the
+%%% others go, whoever was active; and what others committed waits in its log's buffer for up to two seconds. So `ok' is
+%%% not said before every copy has emptied that buffer.
 %%%
 %%%   writer ──commit──► copy here ──table event──► flush ──{era_callstore_receipt, Pid, Epoch, Seq}──► writer
 %%%
