@@ -19,7 +19,7 @@
     new_term/1, term/1, append/4, delete/2,
     subscribe/1, event/2, fold/3, last_position/1,
     keys/1, chunks/2, lacking/2, know_terms/2,
-    row_key/1, size/1, copies/1, table/1,
+    row_key/1, last_seq/3, size/1, copies/1, table/1,
     incarnation/0, loaded_from/1,
     tables_of/1, shared_tables/0, holders/1, awaited/1, give_back/2, give_up/1
 ]).
@@ -116,8 +116,10 @@ new_term(Group) ->
 atomic({atomic, Value}) -> {ok, Value};
 atomic({aborted, Reason}) -> {error, Reason}.
 
-%% Of this node's own copy. In terms of Erlang an atom is more than any number.
+%% @doc The last row of a term in this node's own copy; 0 without one.
+-spec last_seq(Group :: pos_integer(), Epoch :: pos_integer(), node()) -> non_neg_integer().
 last_seq(Group, Epoch, Node) ->
+    %% In terms of Erlang an atom is more than any number.
     case mnesia:dirty_prev(table(Group), {Epoch, Node, last}) of
         {Epoch, Node, Seq} -> Seq;
         _ -> 0

@@ -1,19 +1,20 @@
 %%% Receipts: the writer of a row on another node is told when the row is with the operating system here.
 %%%
-%%% Of copies that were all killed at one moment Mnesia loads the one of the lowest name, or the one that saw the others
-%%% go, whoever was active; and what others committed waits in its log's buffer for up to two seconds. So `ok' is not said
-%%% before every copy has emptied that buffer.
+%%% Of copies that were all killed at one moment Mnesia loads the one of the lowest name, or the one that saw the
+%%% others go, whoever was active; and what others committed waits in its log's buffer for up to two seconds. So `ok' is
+%%% not said before every copy has emptied that buffer.
 %%%
 %%%   writer ──commit──► copy here ──table event──► flush ──{era_callstore_receipt, Pid, Epoch, Seq}──► writer
 %%%
-%%% Always holds: who is among givers/1 before a commit is subscribed, and gives a receipt for that row or leaves: with its
-%%% node, or with Mnesia on it. One receipt stands for all earlier rows of its epoch.
-%%% Called by: era_callstore_view (follow/1), era_callstore_writer (take/1, givers/1, await/5). Mnesia's table events come in.
+%%% Always holds: who is among givers/1 before a commit gives a receipt for that row, or leaves: with its node, with
+%%% Mnesia on it, or to load its tables anew. One receipt stands for all earlier rows of its epoch.
+%%% Called by: era_callstore_view (rest/1, follow/1), era_callstore_writer (take/1, givers/1, await/5). Mnesia's table
+%%% events come in.
 %%% Must never: fold a row, or run where a commit is not to survive the death of the VM (in RAM, async_dirty).
 -module(era_callstore_receipt).
 -behaviour(gen_server).
 
--export([start_link/1, follow/1, take/1, givers/1, await/5]).
+-export([start_link/1, rest/1, follow/1, take/1, givers/1, await/5]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2]).
 
 -define(SCOPE, era_callstore).
@@ -29,6 +30,10 @@
 -spec start_link(Group :: pos_integer()) -> gen_server:start_ret().
 start_link(Group) ->
     gen_server:start_link({local, name(Group)}, ?MODULE, Group, [{spawn_opt, [{message_queue_data, off_heap}]}]).
+
+%% @doc The tables of the group are about to be loaded here: none are given until follow/1.
+-spec rest(Group :: pos_integer()) -> ok.
+rest(Group) -> gen_server:call(name(Group), rest, infinity).
 
 %% @doc The tables of the group are loaded here: receipts are given from now on.
 -spec follow(Group :: pos_integer()) -> ok | {error, term()}.
@@ -71,10 +76,15 @@ await(Group, [Giver | Others] = Givers, Epoch, Seq, Parent) ->
 -spec init(pos_integer()) -> {ok, #state{}}.
 init(Group) -> {ok, #state{group = Group, table = era_callstore_log:table(Group)}}.
 
--spec handle_call(follow, gen_server:from(), #state{}) -> {reply, ok | {error, term()}, #state{}}.
+-spec handle_call(rest | follow, gen_server:from(), #state{}) -> {reply, ok | {error, term()}, #state{}}.
+handle_call(rest, _From, #state{mnesia = none} = State) ->
+    {reply, ok, State};
+handle_call(rest, _From, #state{mnesia = Mnesia} = State) ->
+    true = erlang:demonitor(Mnesia, [flush]),
+    {reply, ok, left(State)};
 handle_call(follow, _From, #state{group = Group} = State) ->
     case era_callstore_log:subscribe(Group) of
-        ok -> {reply, ok, member(State)};
+        ok -> {reply, ok, caught_up(member(State))};
         {error, _} = Error -> {reply, Error, State}
     end.
 
@@ -83,9 +93,8 @@ handle_cast(_Message, State) ->
     {noreply, State}.
 
 -spec handle_info(term(), #state{}) -> {noreply, #state{}}.
-handle_info({'DOWN', Mnesia, process, _, _}, #state{mnesia = Mnesia, group = Group} = State) ->
-    ok = pg:leave(?SCOPE, {receipt, Group}, self()),
-    {noreply, State#state{mnesia = none}};
+handle_info({'DOWN', Mnesia, process, _, _}, #state{mnesia = Mnesia} = State) ->
+    {noreply, left(State)};
 handle_info(Message, #state{table = Table} = State) ->
     give(later(Table, row(Message, Table, #{})), State),
     {noreply, State}.
@@ -95,6 +104,20 @@ member(#state{mnesia = none, group = Group} = State) ->
     ok = pg:join(?SCOPE, {receipt, Group}, self()),
     State#state{mnesia = Mnesia};
 member(State) ->
+    State.
+
+left(#state{group = Group} = State) ->
+    ok = pg:leave(?SCOPE, {receipt, Group}, self()),
+    State#state{mnesia = none}.
+
+%% A row that was written here before we were subscribed, and whose writer waits for us.
+caught_up(#state{group = Group} = State) ->
+    case era_callstore_log:term(Group) of
+        {Epoch, Node} when Node =/= node() ->
+            ok = give(#{{Epoch, Node} => era_callstore_log:last_seq(Group, Epoch, Node)}, State);
+        _ ->
+            ok
+    end,
     State.
 
 %% Rows that came meanwhile are brought to the operating system by the same flush.

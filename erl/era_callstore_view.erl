@@ -137,7 +137,8 @@ handle_cast({load, Watcher}, State) ->
 
 -spec handle_continue(ensure_tables | wait | fold, #state{}) ->
     {noreply, #state{}} | {noreply, #state{}, {continue, wait | fold}}.
-handle_continue(ensure_tables, #state{group = Group, options = #{storage := Storage}} = State) ->
+handle_continue(ensure_tables, #state{group = Group, options = #{storage := Storage, receipts := Receipts}} = State) ->
+    _ = [ok = era_callstore_receipt:rest(Group) || Receipts],
     case era_callstore_log:ensure_tables(Group, Storage) of
         ok -> {noreply, State, {continue, wait}};
         {error, Reason} -> failed(Reason, State)
