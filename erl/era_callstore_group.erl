@@ -250,12 +250,20 @@ begin_term(#data{group = Group, config = #{commit := Commit} = Config} = Data) -
             ?CRASH_POINT(term_begun),
             era_callstore_counters:add(terms_begun, 1),
             ?LOG_NOTICE(#{what => "active", group => Group, instance => instance(Data), epoch => Epoch}),
+            ok = leveled(Group),
             {next_state, active, Active#data{term = Sup}};
         {error, Reason} ->
             ?LOG_ERROR(#{
                 what => "no epoch can be allocated", group => Group, reason => Reason, retry_in_ms => ?RETRY_MS
             }),
             {keep_state_and_data, [{state_timeout, ?RETRY_MS, decide}]}
+    end.
+
+%% Where who had more has gone as well, that is looked at again.
+leveled(Group) ->
+    case era_callstore_union:level(Group) of
+        ok -> ok;
+        {error, Reason} -> ?LOG_ERROR(#{what => "uneven copies stay so", group => Group, reason => Reason})
     end.
 
 %% The writer first: it commits and answers what waits; then the supervisor follows it by itself.
@@ -337,6 +345,7 @@ heard(State, {'DOWN', Monitor, process, _, _}, #data{monitors = Monitors, peers 
     is_map_key(Monitor, Monitors)
 ->
     {Node, Others} = maps:take(Monitor, Monitors),
+    _ = [ok = leveled(Data#data.group) || State =:= active],
     _ = erlang:send_after(?RETRY_MS, self(), {greet, Node}),
     news(State, Data#data{monitors = Others, peers = era_callstore_peers:away(Node, Peers)});
 heard(State, {'DOWN', Holder, process, _, _}, #data{holder = Holder} = Data) ->

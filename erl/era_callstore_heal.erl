@@ -170,7 +170,9 @@ look(Groups, #state{seen = Seen, pause_until = Until} = State) ->
         Peer
      || #{node := Node} = Peer <- Apart, lists:member(Node, Seen), era_callstore_sides:gives_way(Us, Peer, Peers, Ranks)
     ],
-    Allowed = [P || P <- Stronger, era_callstore_rejoin:is_ours() orelse not era_callstore_sides:is_split(Us, P)],
+    %% One that gives way itself will not be active.
+    Strongest = era_callstore_sides:strongest(Stronger, [Us | Peers], Ranks),
+    Allowed = [P || P <- Strongest, era_callstore_rejoin:is_ours() orelse not era_callstore_sides:is_split(Us, P)],
     case {Stronger, Allowed} of
         {[], _} -> noted(Nodes, false, State);
         {[_ | _], []} -> noted(Nodes, true, State);
@@ -307,16 +309,28 @@ give_and_join(Here, Others, Way) ->
     Groups = maps:keys(Here),
     case era_callstore_union:give(maps:map(fun(_, Of) -> nodes_of(Of) end, Here), Others) of
         {ok, Given} ->
-            case era_callstore_rejoin:leave(Others, Groups, Way) of
-                ok ->
-                    _ = [ok = era_callstore_group:reload(Group) || Way =:= same_mnesia, Group <- Groups],
-                    joined(Groups, Given#{with => Others}, now_ms() + ?JOINED_MS);
-                {error, _} = Error ->
-                    Error
+            case left(Others, Groups, Way, era_callstore_rejoin:is_ours()) of
+                ok -> joined(Groups, Given#{with => Others}, now_ms() + ?JOINED_MS);
+                {error, _} = Error -> Error
             end;
         {error, _} = Error ->
             Error
     end.
+
+%% Mnesia may not let a copy be deleted, when it takes one of another node for not there yet: Mnesia of ours is started
+%% again then.
+left(Others, Groups, same_mnesia, IsOurs) ->
+    case era_callstore_rejoin:leave(Others, Groups, same_mnesia) of
+        ok ->
+            lists:foreach(fun(Group) -> ok = era_callstore_group:reload(Group) end, Groups);
+        {error, Reason} when IsOurs ->
+            ?LOG_NOTICE(#{what => "copies could not be deleted: Mnesia is started again", reason => Reason}),
+            era_callstore_rejoin:leave(Others, Groups, same_schema);
+        {error, _} = Error ->
+            Error
+    end;
+left(Others, Groups, Way, _IsOurs) ->
+    era_callstore_rejoin:leave(Others, Groups, Way).
 
 %% The groups have started Mnesia, where it had ended, and loaded their copies.
 joined(Groups, #{with := Others} = Given, Deadline) ->

@@ -1,7 +1,8 @@
 %%% The other instances of a group, as one of them knows them, and who of all should be active. Pure.
 %%%
 %%% Always holds: decide/3 answers the same on every node that knows the same. Nobody becomes active while it does not
-%%% know yet about a peer; a peer that is known to be away does not count.
+%%% know yet about a peer, or while a peer has a copy of an older lineage (era_callstore_lineage); a peer that is known to be
+%%% away does not count.
 %%% Called by: era_callstore_group.
 %%% Must never: send a message or look at a clock.
 -module(era_callstore_peers).
@@ -66,7 +67,7 @@ active(Peers) ->
 -spec decide(Mine :: said(), peers(), passive | active) ->
     activate | stay | {ask, node()} | {step_down, node()}.
 decide(Mine, Peers, passive) ->
-    case {unknown(Peers), active(Peers)} of
+    case {unknown(Peers) ++ older(Mine, Peers), active(Peers)} of
         {[_ | _], _} -> stay;
         {[], {ok, #{node := Node} = Active}} -> case before(Mine, Active) of true -> {ask, Node}; false -> stay end;
         {[], none} -> first(Mine, Peers)
@@ -76,6 +77,11 @@ decide(#{epoch := Epoch}, Peers, active) ->
         {ok, #{epoch := Later, node := Node}} when Later > Epoch -> {step_down, Node};
         _ -> stay
     end.
+
+%% Peers with a copy of an older lineage. What we have and they have not is to be given to them first: a term begun here
+%% would say of it that all know it.
+older(#{lineage := Mine}, Peers) ->
+    [Node || {Node, #{lineage := Lineage}} <- maps:to_list(Peers), Lineage =/= none, Mine =/= none, Lineage < Mine].
 
 first(Mine, Peers) ->
     case [Peer || #{state := passive} = Peer <- maps:values(Peers), before(Peer, Mine)] of

@@ -56,10 +56,13 @@ cookies() -> maps:from_list([{Table, mnesia:table_info(Table, cookie)} || Table 
 %% and Mnesia of ours, are made again by the groups when they load; Mnesia of the host runs again when this returns.
 -spec leave([node(), ...], [Group :: pos_integer()], way()) -> ok | {error, term()}.
 leave(Masters, Groups, same_mnesia) ->
-    ok = lists:foreach(fun era_callstore_lineage:forget/1, Groups),
     case settle() of
-        ok -> first_error([delete_copy(Table, Masters) || Table <- own_tables()]);
-        {error, _} = Error -> Error
+        ok ->
+            Deleted = first_error([delete_copy(Table, Masters) || Table <- own_tables()]),
+            ok = lists:foreach(fun era_callstore_lineage:forget/1, Groups),
+            Deleted;
+        {error, _} = Error ->
+            Error
     end;
 leave(Masters, _Groups, same_schema) ->
     case first_error([set_masters(Table, Masters) || Table <- own_tables()]) of

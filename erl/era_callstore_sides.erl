@@ -12,7 +12,7 @@
 %%% Must never: ask a node.
 -module(era_callstore_sides).
 
--export([ranks/1, is_apart/2, is_split/2, those_with/3, gives_way/4]).
+-export([ranks/1, is_apart/2, is_split/2, those_with/3, gives_way/4, strongest/3]).
 -export_type([ranks/0, said/0]).
 
 %% The best place that a node has: group, then order in it. No two nodes have the same.
@@ -70,6 +70,15 @@ gives_way(#{node := Here} = Us, #{node := There} = Them, Peers, Ranks) ->
                 Other -> Mine > Other
             end
     end.
+
+%% @doc Of those to whom we give way, the ones that do not themselves give way to another of them.
+-spec strongest([said()], Known :: [said()], ranks()) -> [said()].
+strongest(Stronger, Known, Ranks) ->
+    [
+        One
+     || One <- Stronger,
+        not lists:any(fun(Other) -> is_apart(One, Other) andalso gives_way(One, Other, Known, Ranks) end, Stronger)
+    ].
 
 side(#{side := Side} = Said, Known) ->
     Side -- [Node || #{node := Node} = Other <- Known, is_apart(Said, Other)].

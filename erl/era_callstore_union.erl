@@ -1,20 +1,25 @@
-%%% Gives the copies of another side what they lack of the copies here: rows of logs, rows of collections.
+%%% Gives copies what they lack of others: to another side's what they lack of those here (rows of logs, rows of
+%%% collections), and within one side what some copies have got and others have not.
 %%%
 %%%   here: keys ──► there: which are lacking ──► here: chunks of these ──► there: committed by the active, folded
 %%% Always holds: what give/2 has given is committed on the other side when it returns ok; given twice it is there once,
 %%% because an event is known by its identity. Nothing is taken away here.
-%%% Called by: era_callstore_heal (give/2); take/2 on the other side, over erpc.
-%%% Must never: run while the instance here is active.
+%%% Called by: era_callstore_heal (give/2) while no instance here is active; take/2 on the other side, over erpc;
+%%% era_callstore_group (level/1) as its term begins and when a peer has gone.
+%%% Must never: take a row for known because another copy has it.
 -module(era_callstore_union).
 
--export([give/2, take/2]).
+-export([give/2, take/2, level/1]).
 -export_type([given/0]).
 
 -type given() :: #{rows := non_neg_integer(), bytes := non_neg_integer(), kept := non_neg_integer()}.
 
+-include_lib("kernel/include/logger.hrl").
+
 -define(ASK_MS, 30000).
+-define(LEVEL_MS, 2000).
 %% How long the other side may take to have an active instance.
--define(ACTIVE_MS, 30000).
+-define(ACTIVE_MS, 10000).
 -define(POLL_MS, 50).
 %% Keys asked for at once.
 -define(KEYS, 2000).
@@ -91,6 +96,41 @@ take(Group, [Chunk | Chunks]) ->
     case era_callstore_writer:append(Group, Chunk, 1) of
         {ok, _} -> take(Group, Chunks);
         {error, _} = Error -> Error
+    end.
+
+%% --- within one side
+
+%% @doc On the active, when a node has gone: it may have written to some copies and no longer to others. What one of them
+%% has and another has not of any term but the one in force is committed again, for all.
+-spec level(Group :: pos_integer()) -> ok | {error, term()}.
+level(Group) ->
+    Others = lists:delete(node(), era_callstore_log:copies(Group)),
+    Answers = erpc:multicall(Others, era_callstore_log, keys, [Group], ?LEVEL_MS),
+    Copies = [{node(), era_callstore_log:keys(Group)} | [{N, Keys} || {N, {ok, Keys}} <- lists:zip(Others, Answers)]],
+    case uneven(Copies, era_callstore_log:term(Group)) of
+        [] ->
+            ok;
+        Rows ->
+            ?LOG_NOTICE(#{what => "copies were left uneven: rows are committed again", group => Group, rows => length(Rows)}),
+            leveled(Group, Rows)
+    end.
+
+%% Each row that some copy has not got, with a node that has it. A copy gets the rows of a term in order; an older one
+%% that it has not was trimmed.
+uneven(Copies, InForce) ->
+    Lasts = [maps:from_list([{{E, N}, S} || {E, N, S} <- terms(Keys)]) || {_, Keys} <- Copies],
+    Rows = maps:from_list([{Key, Node} || {Node, Keys} <- Copies, {E, N, _} = Key <- Keys, {E, N} =/= InForce]),
+    lists:sort([
+        Row
+     || {{E, N, S}, _} = Row <- maps:to_list(Rows), lists:any(fun(Last) -> maps:get({E, N}, Last, 0) < S end, Lasts)
+    ]).
+
+leveled(Group, Rows) ->
+    try
+        take(Group, lists:append([ask(Holder, era_callstore_log, chunks, [Group, Key]) || {Key, Holder} <- Rows]))
+    catch
+        error:{erpc, Reason} -> {error, {asked, Group, Reason}};
+        exit:{exception, Reason} -> {error, {asked, Group, Reason}}
     end.
 
 %% --- collections

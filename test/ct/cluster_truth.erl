@@ -151,14 +151,16 @@ recorded(_Plans, Records, #{kind := Kind, batches := Batches}) ->
 -spec here_wrong(cluster_calls:kind(), [{From :: integer(), To :: integer()}]) ->
     #{Number :: integer() => State :: term()}.
 here_wrong(Kind, Ranges) ->
-    {ok, Store} = era_callstore_router:store(1),
     Now = era_callstore_clock:now_ms(),
+    Look =
+        case era_callstore_router:store(1) of
+            {ok, Store} -> fun(N) -> state(era_callstore_nif:call(Store, {cid, cluster_calls:cid(N)}, Now)) end;
+            %% The copy is being loaded anew.
+            none -> fun(_N) -> not_found end
+        end,
     maps:from_list([
         {N, Is}
-     || {From, To} <- Ranges,
-        N <- lists:seq(From, To),
-        Is <- [state(era_callstore_nif:call(Store, {cid, cluster_calls:cid(N)}, Now))],
-        not right(cluster_calls:fate(Kind, N), Is)
+     || {From, To} <- Ranges, N <- lists:seq(From, To), Is <- [Look(N)], not right(cluster_calls:fate(Kind, N), Is)
     ]).
 
 state(not_found) -> not_found;

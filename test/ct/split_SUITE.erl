@@ -16,6 +16,7 @@
     nodes_killed_one_after_the_other_lose_nothing/1,
     a_node_that_acknowledged_alone_is_healed_while_a_third_is_down/1,
     links_that_are_cut_in_part_are_healed/1,
+    a_row_that_one_copy_alone_got_reaches_the_others/1,
     a_call_closed_on_both_sides_has_one_record_in_the_end/1,
     records_kept_on_both_sides_are_all_kept/1,
     nodes_that_began_apart_are_united/1,
@@ -36,6 +37,7 @@ all() ->
         nodes_killed_one_after_the_other_lose_nothing,
         a_node_that_acknowledged_alone_is_healed_while_a_third_is_down,
         links_that_are_cut_in_part_are_healed,
+        a_row_that_one_copy_alone_got_reaches_the_others,
         a_call_closed_on_both_sides_has_one_record_in_the_end,
         records_kept_on_both_sides_are_all_kept,
         nodes_that_began_apart_are_united,
@@ -159,6 +161,18 @@ links_that_are_cut_in_part_are_healed(Config) ->
     ok = put_alive(C, 91, 120),
     ok = mend([A], [B]),
     united(Nodes, lists:seq(1, 120)).
+
+%% C is with both; what A acknowledged after the cut is in its copy and not in B's when A dies.
+a_row_that_one_copy_alone_got_reaches_the_others(Config) ->
+    [A, B, C] = started(3, #{vm => unguarded()}, Config),
+    ok = put_alive(A, 1, 30),
+    ok = cut([A], [B]),
+    ok = both_active(A, B),
+    ok = put_alive(A, 31, 60),
+    ok = cluster_node:kill(A),
+    Cids = [cluster_calls:cid(N) || N <- lists:seq(1, 60)],
+    ok = cluster_node:until(everywhere, fun() -> [[], []] =:= [cluster_truth:missing(N, Cids) || N <- [B, C]] end),
+    ?assertEqual(1, length(cluster_node:digests([B, C]))).
 
 %% The end reaches both sides, as it does when a producer repeats what the first side has not answered in time.
 a_call_closed_on_both_sides_has_one_record_in_the_end(Config) ->

@@ -32,7 +32,7 @@ all() ->
 %% Group 1 is on both of the first nodes, group 2 on the second only; the third has no instance. They outlive the
 %% process that starts the suite's cases, so a process of its own holds them.
 init_per_suite(Config) ->
-    Dir = filename:join(?config(priv_dir, Config), "nodes"),
+    Dir = filename:join(?config(priv_dir, Config), "status_nodes"),
     {Holder, Monitor} = spawn_monitor(fun() ->
         receive {start, To} -> To ! {self(), start(Dir)} end,
         receive stop -> ok end

@@ -34,6 +34,15 @@ who_yielded_comes_after_who_did_not_test() ->
     ?assertEqual(stay, decide(Yielded, [said(b, 2, passive)])),
     ?assertEqual(stay, decide(Yielded, [said(b, 2, active)])).
 
+a_copy_of_a_later_lineage_is_healed_before_it_can_be_active_test() ->
+    Mine = (said(a, 1, passive))#{lineage => {2, x}},
+    Older = (said(b, 2, passive))#{lineage => {1, x}},
+    ?assertEqual(stay, decide(Mine, [Older])),
+    ?assertEqual(stay, decide(Mine, [Older#{state := active}])),
+    ?assertEqual(activate, decide(Mine, [Older#{lineage := {2, x}}])),
+    ?assertEqual(activate, decide(Mine, [Older#{lineage := none, state := loading}])),
+    ?assertEqual(activate, decide(Older#{order := 0}, [Mine])).
+
 who_yielded_activates_when_nobody_else_can_test() ->
     Yielded = (said(a, 1, passive))#{yielded := true},
     ?assertEqual(activate, decide(Yielded, [said(b, 2, loading)])).
@@ -84,7 +93,10 @@ exactly_one_activates_test() ->
     ).
 
 said(Node, Order, State) ->
-    #{node => Node, order => Order, instance => atom_to_binary(Node), state => State, epoch => 0, yielded => false}.
+    #{
+        node => Node, order => Order, instance => atom_to_binary(Node), state => State, epoch => 0, yielded => false,
+        lineage => {1, x}
+    }.
 
 peers(Said) ->
     lists:foldl(

@@ -51,6 +51,12 @@ of_equal_sides_the_one_without_the_lowest_order_gives_way_test() ->
     ?assertNot(era_callstore_sides:gives_way(A, B, [B], ranks())),
     ?assert(era_callstore_sides:gives_way(B, A, [A], ranks())).
 
+of_three_sides_the_last_gives_way_to_the_strongest_test() ->
+    All = [A, B, C] = [said(N, [N], {1, x}, ?NODES -- [N]) || N <- ?NODES],
+    ?assert(era_callstore_sides:gives_way(C, A, [A, B], ranks())),
+    ?assert(era_callstore_sides:gives_way(C, B, [A, B], ranks())),
+    ?assertEqual([A], era_callstore_sides:strongest([B, A], All, ranks())).
+
 a_later_lineage_gives_way_whatever_its_order_test() ->
     A = said('a@h', ['a@h', 'b@h'], {2, y}, []),
     B = said('b@h', ['a@h', 'b@h'], {1, x}, []),
