@@ -14,7 +14,7 @@
 -module(era_callstore_group).
 -behaviour(gen_statem).
 
--export([start_link/2, settled/1, handover/1, stand_down/1, configure/2, hold/1, reload/1, release/1]).
+-export([start_link/2, settled/1, handover/1, stand_down/1, configure/2, hold/1, release/1]).
 -export([callback_mode/0, init/1, waiting/3, loading/3, passive/3, active/3, terminate/3]).
 
 -include_lib("kernel/include/logger.hrl").
@@ -22,6 +22,9 @@
 
 %% How long until Mnesia, a peer that was away, or a failed load is tried again.
 -define(RETRY_MS, 1000).
+%% How long an instance that was started with its own copy, because it had acknowledged alone, waits for peers that are not
+%% there: they may have gone on after it, and are likely to be started with it.
+-define(ALONE_MS, 3000).
 
 -type state() :: era_callstore_peers:state().
 
@@ -38,6 +41,8 @@
     leaving = false :: boolean(),
     %% whoever heals this node wants nothing to be begun meanwhile
     holder :: reference() | undefined,
+    %% not active before this (ms, monotonic) while a peer is away
+    alone_until = 0 :: integer(),
     %% pauses of this node when the term began
     pauses = 0 :: non_neg_integer(),
     term :: pid() | undefined,
@@ -58,10 +63,6 @@ stand_down(Group) -> gen_statem:call(name(Group), stand_down, 30000).
 %% @doc The instance here finishes what waits, gives its activity up and takes none until release/1 or the caller's end.
 -spec hold(Group :: pos_integer()) -> ok.
 hold(Group) -> gen_statem:call(name(Group), {hold, self()}, 30000).
-
-%% @doc The copy of an instance that is held was given up: it is made and loaded anew.
--spec reload(Group :: pos_integer()) -> ok.
-reload(Group) -> gen_statem:call(name(Group), reload, 30000).
 
 %% @doc Ends hold/1.
 -spec release(Group :: pos_integer()) -> ok.
@@ -127,7 +128,7 @@ loading({call, From}, Request, Data) ->
     answer(From, Request, Data);
 loading(info, {era_callstore_view, Group, loaded, Stats}, #data{group = Group} = Data) ->
     ?LOG_NOTICE(Stats#{what => "the log is folded", group => Group, instance => instance(Data)}),
-    {next_state, passive, Data};
+    {next_state, passive, Data#data{alone_until = alone_until(era_callstore_rejoin:keeps_own())}};
 loading(info, {era_callstore_view, Group, failed, Reason}, #data{group = Group}) ->
     ?LOG_ERROR(#{
         what => "the log cannot be loaded", group => Group, reason => Reason,
@@ -145,15 +146,21 @@ passive(enter, _Old, Data) ->
     {keep_state, said(passive, Data), [{state_timeout, 0, decide}]};
 passive(state_timeout, decide, #data{leaving = Leaving, holder = Holder}) when Leaving; Holder =/= undefined ->
     keep_state_and_data;
-passive(state_timeout, decide, Data) ->
-    decided(era_callstore_peers:decide(mine(passive, Data), Data#data.peers, passive), Data);
+passive(state_timeout, decide, #data{peers = Peers, alone_until = Until} = Data) ->
+    Left = Until - erlang:monotonic_time(millisecond),
+    case era_callstore_peers:decide(mine(passive, Data), Peers, passive) of
+        activate when Left > 0 ->
+            case era_callstore_peers:is_any_away(Peers) of
+                true -> {keep_state_and_data, [{state_timeout, Left, decide}]};
+                false -> decided(activate, Data)
+            end;
+        Decision ->
+            decided(Decision, Data)
+    end;
 passive({call, From}, stand_down, Data) ->
     {keep_state, said(passive, Data#data{yielded = true, leaving = true}), [{reply, From, ok}]};
 passive({call, From}, {hold, Pid}, Data) ->
     {keep_state, said(passive, held(Pid, Data)), [{reply, From, ok}]};
-passive({call, From}, reload, #data{holder = Holder, group = Group} = Data) when Holder =/= undefined ->
-    ok = era_callstore_router:retract_store(Group),
-    {next_state, loading, Data, [{reply, From, ok}]};
 passive({call, From}, release, Data) ->
     {keep_state, said(passive, released(Data)), [{reply, From, ok}, {state_timeout, 0, decide}]};
 passive({call, From}, Request, Data) ->
@@ -281,6 +288,9 @@ finish_term(#data{term = Sup, group = Group} = Data) ->
     ok = era_callstore_view:own_term(Group, none),
     Data#data{term = undefined}.
 
+alone_until(false) -> erlang:monotonic_time(millisecond);
+alone_until(true) -> erlang:monotonic_time(millisecond) + ?ALONE_MS.
+
 %% --- holding and pauses
 
 held(Pid, #data{holder = undefined} = Data) -> Data#data{yielded = true, holder = erlang:monitor(process, Pid)};
@@ -401,8 +411,6 @@ answer(From, settled, _Data) -> {keep_state_and_data, [{reply, From, ok}]};
 answer(From, {era_callstore_clock, advanced}, _Data) -> {keep_state_and_data, [{reply, From, ok}]};
 answer(From, handover, _Data) -> {keep_state_and_data, [{reply, From, {error, not_active}}]};
 answer(From, {hold, Pid}, Data) -> {keep_state, held(Pid, Data), [{reply, From, ok}]};
-%% It loads anyway.
-answer(From, reload, _Data) -> {keep_state_and_data, [{reply, From, ok}]};
 answer(From, release, Data) -> {keep_state, released(Data), [{reply, From, ok}]};
 answer(From, stand_down, Data) -> {keep_state, Data#data{leaving = true}, [{reply, From, ok}]}.
 

@@ -5,9 +5,9 @@
 %%%      └──────────────────────────────────────┴──────────────────────────────────────────────────────────────────────┘
 %%% A peer is taken for apart when it is so in two looks in a row: one that just joins is for a moment.
 %%% Always holds: nothing here is given up before the other side has committed what it lacked of it; nothing is begun here
-%%% meanwhile. While a peer is missing or apart, Mnesia here starts with its own copies. After a net split Mnesia is started
-%%% again; where it holds tables of the host only when heal/0 asks for it: until then an alarm stands in the log file, the
-%%% status and the metrics.
+%%% meanwhile. While a peer is missing or apart, Mnesia here starts with its own copies. Mnesia that holds tables of the
+%%% host is only started again when heal/0 asks for it: until then an alarm stands in the log file, the status and the
+%%% metrics.
 %%% Called by: era_callstore (heal/1, on the node to be healed), era_callstore_status and _metrics (apart/0).
 %%% Must never: choose between two contents: both sides' events go into one log.
 -module(era_callstore_heal).
@@ -172,11 +172,10 @@ look(Groups, #state{seen = Seen, pause_until = Until} = State) ->
     ],
     %% One that gives way itself will not be active.
     Strongest = era_callstore_sides:strongest(Stronger, [Us | Peers], Ranks),
-    Allowed = [P || P <- Strongest, era_callstore_rejoin:is_ours() orelse not era_callstore_sides:is_split(Us, P)],
-    case {Stronger, Allowed} of
+    case {Strongest, era_callstore_rejoin:is_ours()} of
         {[], _} -> noted(Nodes, false, State);
-        {[_ | _], []} -> noted(Nodes, true, State);
-        {_, [Other | _]} ->
+        {[_ | _], false} -> noted(Nodes, true, State);
+        {[Other | _], true} ->
             case now_ms() >= Until andalso healed(Us, Other, Groups) of
                 {ok, _} -> noted([], false, State);
                 false -> noted(Nodes, false, State);
@@ -246,29 +245,15 @@ not_healed(#{node := Other}, Reason) ->
 heal_with(Us, #{node := Other} = Them, Groups) ->
     Others = era_callstore_sides:those_with(Them, Us, peers(Groups)),
     Here = maps:filter(fun(_, Of) -> lists:member(node(), nodes_of(Of)) end, Groups),
-    Way =
-        case {era_callstore_sides:is_split(Us, Them), era_callstore_rejoin:is_same_schema(Other)} of
-            {false, _} -> within_mnesia();
-            {true, true} -> same_schema;
-            {true, false} -> other_schema
-        end,
+    Way = case era_callstore_rejoin:is_same_schema(Other) of true -> same_schema; false -> other_schema end,
     case allowed(Here, Others, Way) of
         ok -> held(maps:keys(Here), fun() -> told(maps:keys(Here), give_and_join(Here, Others, Way)) end);
         {error, _} = Error -> Error
     end.
 
-%% To delete a copy takes every node of the schema. While one is down, Mnesia of ours is started again instead.
-within_mnesia() ->
-    case era_callstore_rejoin:is_complete() orelse not era_callstore_rejoin:is_ours() of
-        true -> same_mnesia;
-        false -> same_schema
-    end.
-
 nodes_of(#{members := Members}) -> [Node || #{node := Node} <- Members].
 
 %% What nobody else has must outlive the new start of Mnesia here.
-allowed(_Here, _Others, same_mnesia) ->
-    ok;
 allowed(Here, Others, Way) ->
     Alone = [
         Group
@@ -309,7 +294,7 @@ give_and_join(Here, Others, Way) ->
     Groups = maps:keys(Here),
     case era_callstore_union:give(maps:map(fun(_, Of) -> nodes_of(Of) end, Here), Others) of
         {ok, Given} ->
-            case left(Others, Groups, Way, era_callstore_rejoin:is_ours()) of
+            case era_callstore_rejoin:leave(Others, Way) of
                 ok -> joined(Groups, Given#{with => Others}, now_ms() + ?JOINED_MS);
                 {error, _} = Error -> Error
             end;
@@ -317,22 +302,7 @@ give_and_join(Here, Others, Way) ->
             Error
     end.
 
-%% Mnesia may not let a copy be deleted, when it takes one of another node for not there yet: Mnesia of ours is started
-%% again then.
-left(Others, Groups, same_mnesia, IsOurs) ->
-    case era_callstore_rejoin:leave(Others, Groups, same_mnesia) of
-        ok ->
-            lists:foreach(fun(Group) -> ok = era_callstore_group:reload(Group) end, Groups);
-        {error, Reason} when IsOurs ->
-            ?LOG_NOTICE(#{what => "copies could not be deleted: Mnesia is started again", reason => Reason}),
-            era_callstore_rejoin:leave(Others, Groups, same_schema);
-        {error, _} = Error ->
-            Error
-    end;
-left(Others, Groups, Way, _IsOurs) ->
-    era_callstore_rejoin:leave(Others, Groups, Way).
-
-%% The groups have started Mnesia, where it had ended, and loaded their copies.
+%% The groups have started Mnesia and loaded their copies.
 joined(Groups, #{with := Others} = Given, Deadline) ->
     Joined =
         lists:any(fun era_callstore_rejoin:is_together/1, Others) andalso era_callstore_rejoin:is_loaded() andalso

@@ -3,12 +3,12 @@
 %%% A copy that Mnesia loaded from this node's own disc, or that was made here, begins a lineage; one that was loaded from
 %%% another node is of that node's. So two nodes of one Mnesia whose copies are of different lineages each may have rows
 %%% that the other lacks: both have been active without the other, and one has been started again since.
-%%% Always holds: the lineage of a copy stays as long as Mnesia runs here and the copy is not given up.
-%%% Called by: view (learn/1), groups and heal (of_copy/1), rejoin (forget/1); of_copy/1 also over erpc.
+%%% Always holds: the lineage of a copy stays as long as Mnesia runs here.
+%%% Called by: view (learn/1), groups and heal (of_copy/1); of_copy/1 also over erpc.
 %%% Must never: guess: where the node that a copy came from does not answer, it begins a lineage of its own.
 -module(era_callstore_lineage).
 
--export([learn/1, of_copy/1, forget/1]).
+-export([learn/1, of_copy/1]).
 -export_type([lineage/0]).
 
 %% When the first copy was loaded, ms since 1970, and a name that no other has.
@@ -60,9 +60,3 @@ origin(Group, From) ->
     end.
 
 new() -> {erlang:system_time(millisecond), {node(), erlang:unique_integer()}}.
-
-%% @doc The copy here is given up; the next one is of another lineage.
--spec forget(Group :: pos_integer()) -> ok.
-forget(Group) ->
-    _ = persistent_term:erase(?KEY(Group)),
-    ok.

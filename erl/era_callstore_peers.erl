@@ -7,7 +7,7 @@
 %%% Must never: send a message or look at a clock.
 -module(era_callstore_peers).
 
--export([new/1, nodes/1, change/2, hear/3, away/2, unknown/1, lineage/2, decide/3, active/1]).
+-export([new/1, nodes/1, change/2, hear/3, away/2, unknown/1, is_any_away/1, lineage/2, decide/3, active/1]).
 -export_type([peers/0, said/0, state/0]).
 
 -type state() :: waiting | loading | passive | active.
@@ -45,6 +45,10 @@ away(_Stranger, Peers) -> Peers.
 %% @doc Peers that have not answered and are not known to be away.
 -spec unknown(peers()) -> [node()].
 unknown(Peers) -> [Node || {Node, unknown} <- maps:to_list(Peers)].
+
+%% @doc Whether some peer does not run, or cannot be reached.
+-spec is_any_away(peers()) -> boolean().
+is_any_away(Peers) -> lists:member(away, maps:values(Peers)).
 
 %% @doc The lineage that a peer's copy is of, as far as it has said.
 -spec lineage(node(), peers()) -> era_callstore_lineage:lineage() | none.

@@ -3,10 +3,9 @@
 %%% A node on which something is acknowledged while a copy elsewhere is missing keeps its own (keep_own/0): Mnesia would load
 %%% those of the others, whatever ours has that they lack. When it is together with all others again, it does so no
 %%% longer (settle/0).
-%%% A node gives up its own copies (leave/3) in one of three ways:
-%%%   same_mnesia    the copies of our tables are deleted here; the groups make them anew from the others'
-%%%   same_schema    after a net split: Mnesia starts again with the others as masters of our tables that they share: these
-%%%                  are loaded from them, tables that only this node has stay
+%%% A node gives up its own copies (leave/2) in one of two ways:
+%%%   same_schema    Mnesia starts again with the others as masters of our tables that they share: these are loaded from
+%%%                  them, tables that only this node has stay
 %%%   other_schema   each has made a schema of its own: the directory is set aside (`<dir>.aside', in place of an earlier
 %%%                  one) and the node joins as a new one
 %%% Always holds: whoever starts Mnesia while a node leaves waits until that is done (era_callstore_schema:start/1).
@@ -15,14 +14,14 @@
 -module(era_callstore_rejoin).
 
 -export([is_together/1, side/0, is_ours/0, foreign_tables/0, is_same_schema/1, cookies/0]).
--export([keep_own/0, keeps_own/0, settle/0, leave/3, is_loaded/0, is_complete/0]).
+-export([keep_own/0, keeps_own/0, settle/0, leave/2, is_loaded/0]).
 -export_type([way/0]).
 
 -include_lib("kernel/include/logger.hrl").
 
 -define(ASK_MS, 5000).
 
--type way() :: same_mnesia | same_schema | other_schema.
+-type way() :: same_schema | other_schema.
 
 %% @doc Whether this node and that one share one running Mnesia.
 -spec is_together(node()) -> boolean().
@@ -52,24 +51,15 @@ is_same_schema(Node) ->
 -spec cookies() -> #{atom() => term()}.
 cookies() -> maps:from_list([{Table, mnesia:table_info(Table, cookie)} || Table <- mnesia:system_info(tables)]).
 
-%% @doc Gives up the copies here that are also on these nodes: the logs of these groups, and what all groups share. Copies,
-%% and Mnesia of ours, are made again by the groups when they load; Mnesia of the host runs again when this returns.
--spec leave([node(), ...], [Group :: pos_integer()], way()) -> ok | {error, term()}.
-leave(Masters, Groups, same_mnesia) ->
-    case settle() of
-        ok ->
-            Deleted = first_error([delete_copy(Table, Masters) || Table <- own_tables()]),
-            ok = lists:foreach(fun era_callstore_lineage:forget/1, Groups),
-            Deleted;
-        {error, _} = Error ->
-            Error
-    end;
-leave(Masters, _Groups, same_schema) ->
+%% @doc Gives up the copies here that are also on these nodes. Mnesia of ours is started again by the groups; one of the
+%% host is when this returns.
+-spec leave([node(), ...], way()) -> ok | {error, term()}.
+leave(Masters, same_schema) ->
     case first_error([set_masters(Table, Masters) || Table <- own_tables()]) of
         ok -> restart(era_callstore_schema:is_ours());
         {error, _} = Error -> Error
     end;
-leave(_Masters, _Groups, other_schema) ->
+leave(_Masters, other_schema) ->
     era_callstore_schema:restart(fun set_aside/1).
 
 restart(true) ->
@@ -84,20 +74,6 @@ set_masters(Table, Masters) ->
         [_ | _] = Of -> mnesia:set_master_nodes(Table, Of);
         [] -> ok
     end.
-
-%% Never the last copy that works.
-delete_copy(Table, Others) ->
-    case Others -- (Others -- mnesia:table_info(Table, where_to_write)) of
-        [_ | _] -> deleted(mnesia:del_table_copy(Table, node()));
-        [] -> ok
-    end.
-
-deleted({atomic, ok}) -> ok;
-deleted({aborted, Reason}) -> {error, Reason}.
-
-%% @doc Whether all nodes of the schema run.
--spec is_complete() -> boolean().
-is_complete() -> mnesia:system_info(db_nodes) -- mnesia:system_info(running_db_nodes) =:= [].
 
 %% @doc Whether every copy of this node is loaded.
 -spec is_loaded() -> boolean().

@@ -12,7 +12,7 @@
 %%% Must never: ask a node.
 -module(era_callstore_sides).
 
--export([ranks/1, is_apart/2, is_split/2, those_with/3, gives_way/4, strongest/3]).
+-export([ranks/1, is_apart/2, those_with/3, gives_way/4, strongest/3]).
 -export_type([ranks/0, said/0]).
 
 %% The best place that a node has: group, then order in it. No two nodes have the same.
@@ -40,8 +40,6 @@ is_apart(#{node := Here, side := Ours} = Us, #{node := There, side := Theirs} = 
     lists:member(Here, Ours) andalso lists:member(There, Theirs) andalso
         (is_split(Us, Them) orelse not is_of_one_lineage(Us, Them)).
 
-%% @doc Whether two that are apart are so by a net split.
--spec is_split(said(), said()) -> boolean().
 is_split(#{node := Here, side := Ours, lost := WeLost}, #{node := There, lost := TheyLost}) ->
     not lists:member(There, Ours) orelse (lists:member(There, WeLost) andalso lists:member(Here, TheyLost)).
 
