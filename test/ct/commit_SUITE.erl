@@ -22,7 +22,8 @@
 %% So long Mnesia keeps a commit in the VM, and what the kill itself takes.
 -define(IN_BUFFER_MS, 3000).
 -define(FLOOD_MS, 10000).
--define(QUEUE_BYTES, 65536).
+%% Less than what one node puts at one moment.
+-define(QUEUE_BYTES, 16384).
 %% Of processes and binaries: what the log of this flood takes, and as much again; far less than what was refused.
 -define(FLOOD_MAX_BYTES, 256 * 1024 * 1024).
 
