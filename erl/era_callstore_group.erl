@@ -10,7 +10,7 @@
 %%% before another is begun. After a pause of this node nothing is begun before the peers have been asked again.
 %%% Called by: era_callstore_groups (start, stand_down/1), era_callstore (handover/1), era_callstore_heal (hold/1,
 %%% release/1), era_callstore_status (its note).
-%%% Must never: touch an event, or wait for a peer's answer.
+%%% Must never: touch an event, or wait for a peer's answer, but where it evens copies out that a node has left uneven.
 -module(era_callstore_group).
 -behaviour(gen_statem).
 
@@ -64,9 +64,9 @@ stand_down(Group) -> gen_statem:call(name(Group), stand_down, 30000).
 -spec hold(Group :: pos_integer()) -> ok.
 hold(Group) -> gen_statem:call(name(Group), {hold, self()}, 30000).
 
-%% @doc Ends hold/1.
+%% @doc Ends what hold/1 of the caller began, now or when it comes to it.
 -spec release(Group :: pos_integer()) -> ok.
-release(Group) -> gen_statem:call(name(Group), release, 30000).
+release(Group) -> gen_statem:cast(name(Group), {release, self()}).
 
 %% @doc The configuration has changed in what does not concern the instance here: who the others are.
 -spec configure(Group :: pos_integer(), era_callstore_config:config()) -> ok.
@@ -111,6 +111,8 @@ waiting(state_timeout, retry, #data{config = Config, group = Group} = Data) ->
     end;
 waiting({call, From}, Request, Data) ->
     answer(From, Request, Data);
+waiting(cast, {release, _}, Data) ->
+    {keep_state, released(Data)};
 waiting(cast, {configure, Config}, Data) ->
     reconfigured(waiting, Config, Data);
 waiting(info, Message, Data) ->
@@ -135,6 +137,8 @@ loading(info, {era_callstore_view, Group, failed, Reason}, #data{group = Group})
         text => era_callstore_errors:text(Reason), retry_in_ms => ?RETRY_MS
     }),
     {keep_state_and_data, [{state_timeout, ?RETRY_MS, retry}]};
+loading(cast, {release, _}, Data) ->
+    {keep_state, released(Data)};
 loading(cast, {configure, Config}, Data) ->
     reconfigured(loading, Config, Data);
 loading(info, Message, Data) ->
@@ -161,8 +165,8 @@ passive({call, From}, stand_down, Data) ->
     {keep_state, said(passive, Data#data{yielded = true, leaving = true}), [{reply, From, ok}]};
 passive({call, From}, {hold, Pid}, Data) ->
     {keep_state, said(passive, held(Pid, Data)), [{reply, From, ok}]};
-passive({call, From}, release, Data) ->
-    {keep_state, said(passive, released(Data)), [{reply, From, ok}, {state_timeout, 0, decide}]};
+passive(cast, {release, _}, Data) ->
+    {keep_state, said(passive, released(Data)), [{state_timeout, 0, decide}]};
 passive({call, From}, Request, Data) ->
     answer(From, Request, Data);
 passive(cast, {configure, Config}, Data) ->
@@ -208,6 +212,8 @@ active(info, {era_callstore_pause, paused}, Data) ->
 active(info, {?MODULE, _From, {give, Node}}, Data) ->
     ?LOG_NOTICE(#{what => "activity is given to a lower order", group => Data#data.group, node => Node}),
     {next_state, passive, finish_term(Data)};
+active(cast, {release, _}, Data) ->
+    {keep_state, released(Data)};
 active(cast, {configure, Config}, Data) ->
     reconfigured(active, Config, Data);
 active(info, Message, Data) ->
@@ -411,7 +417,6 @@ answer(From, settled, _Data) -> {keep_state_and_data, [{reply, From, ok}]};
 answer(From, {era_callstore_clock, advanced}, _Data) -> {keep_state_and_data, [{reply, From, ok}]};
 answer(From, handover, _Data) -> {keep_state_and_data, [{reply, From, {error, not_active}}]};
 answer(From, {hold, Pid}, Data) -> {keep_state, held(Pid, Data), [{reply, From, ok}]};
-answer(From, release, Data) -> {keep_state, released(Data), [{reply, From, ok}]};
 answer(From, stand_down, Data) -> {keep_state, Data#data{leaving = true}, [{reply, From, ok}]}.
 
 %% Tells the peers and leaves the note for the status.

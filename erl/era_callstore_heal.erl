@@ -235,7 +235,9 @@ healed(Us, Other, Groups) ->
         %% The other node has gone, or does not answer.
         error:{erpc, Reason} -> not_healed(Other, {asked, map_get(node, Other), Reason});
         exit:{exception, Reason} -> not_healed(Other, {asked, map_get(node, Other), Reason});
-        exit:Reason -> not_healed(Other, {failed, Reason})
+        exit:Reason -> not_healed(Other, {failed, Reason});
+        %% What is not foreseen must not end the application by our failing again and again.
+        error:Reason -> not_healed(Other, {failed, Reason})
     end.
 
 not_healed(#{node := Other}, Reason) ->
@@ -269,8 +271,8 @@ allowed(Here, Others, Way) ->
 
 %% The groups begin nothing meanwhile; they are released whatever happens.
 held(Groups, Do) ->
-    lists:foreach(fun era_callstore_group:hold/1, Groups),
     try
+        lists:foreach(fun era_callstore_group:hold/1, Groups),
         Do()
     after
         lists:foreach(fun era_callstore_group:release/1, Groups)
@@ -285,7 +287,7 @@ told(Groups, {ok, #{with := Others, rows := Rows, kept := Kept}} = Healed) ->
         <<"records">> => Kept
     },
     Actives = [{Group, Node} || Group <- Groups, Node <- era_callstore_router:active_nodes(Group), lists:member(Node, Others)],
-    _ = [erpc:call(Node, era_callstore_feed, say, [Group, <<"heal">>, Said], ?ASK_MS) || {Group, Node} <- Actives],
+    _ = [erpc:cast(Node, era_callstore_feed, say, [Group, <<"heal">>, Said]) || {Group, Node} <- Actives],
     Healed;
 told(_Groups, {error, _} = Error) ->
     Error.

@@ -36,6 +36,8 @@
     behaviours :: behaviours(),
     timeouts :: #{kind() => pos_integer()},
     waiting = #{} :: #{kind() => queue:queue(term())},
+    %% calls whose mix waits or runs: the core names it again until the log says that it is asked for
+    mixing = #{} :: #{Cid :: binary() => true},
     running = #{} :: #{reference() => {kind(), term(), Timer :: reference()}}
 }).
 
@@ -68,7 +70,7 @@ handle_info({'DOWN', Monitor, process, _Pid, Reason}, #state{running = Running} 
 ->
     {{Kind, Item, Timer}, Left} = maps:take(Monitor, Running),
     _ = erlang:cancel_timer(Timer),
-    Next = State#state{running = Left},
+    Next = mixed(Kind, Item, State#state{running = Left}),
     case finished(Kind, Item, answer(Kind, Reason, Next), Next) of
         ok -> started(Next);
         {error, Ended} -> {stop, {shutdown, Ended}, Next}
@@ -98,9 +100,21 @@ wait(Kind, Item, #state{behaviours = Behaviours, waiting = Waiting} = State) ->
                 true -> State;
                 false -> State#state{waiting = Waiting#{Kind => queue:in(Item, Queue)}}
             end;
+        #{Kind := _} when Kind =:= mixer, is_map_key(element(1, Item), State#state.mixing) ->
+            State;
         #{Kind := _} ->
-            State#state{waiting = Waiting#{Kind => queue:in(Item, Queue)}}
+            mixing(Kind, Item, State#state{waiting = Waiting#{Kind => queue:in(Item, Queue)}})
     end.
+
+mixing(mixer, {Cid, _, _}, #state{mixing = Mixing} = State) -> State#state{mixing = Mixing#{Cid => true}};
+mixing(_Kind, _Item, State) -> State.
+
+mixed(mixer, {Cid, _, _}, #state{mixing = Mixing} = State) -> State#state{mixing = maps:remove(Cid, Mixing)};
+mixed(_Kind, _Item, State) -> State.
+
+%% A rescue that comes after the core has stopped waiting for it would bring back a call that was declared dead.
+is_too_late(rescue, {_Cid, _Dialog, _Owner, UntilMs}) -> era_callstore_clock:now_ms() >= UntilMs;
+is_too_late(_Kind, _Item) -> false.
 
 started(State) -> started([rescue, mixer, probe], State).
 
@@ -110,7 +124,8 @@ started([Kind | Kinds] = All, #state{waiting = Waiting} = State) ->
     case running(Kind, State) < ?AT_ONCE andalso queue:out(maps:get(Kind, Waiting, queue:new())) of
         {{value, Item}, Left} ->
             Taken = State#state{waiting = Waiting#{Kind => Left}},
-            case begun(Kind, Item, Taken) of
+            case is_too_late(Kind, Item) orelse begun(Kind, Item, Taken) of
+                true -> started(All, Taken);
                 ok -> started(All, start(Kind, Item, Taken));
                 {error, Ended} -> {stop, {shutdown, Ended}, Taken}
             end;
@@ -181,12 +196,14 @@ finished(mixer, {Cid, Attempt, _Json}, Answer, State) ->
                 failed
         end,
     fact(era_callstore_nif:mixed(Cid, Became, Attempt, era_callstore_clock:now_ms()), State);
-finished(rescue, {Cid, _Dialog, _Owner, _UntilMs}, {said, {ok, NewOwner}} = Answer, State) ->
-    case era_callstore_owner:to_binary(NewOwner) of
-        {ok, Text} ->
+finished(rescue, {Cid, _Dialog, _Owner, _UntilMs} = Item, {said, {ok, NewOwner}} = Answer, State) ->
+    case {era_callstore_owner:to_binary(NewOwner), is_too_late(rescue, Item)} of
+        {{ok, _}, true} ->
+            refused(rescue, Cid, {too_late, Answer}, State);
+        {{ok, Text}, false} ->
             era_callstore_counters:add(calls_rescued, 1),
             fact(era_callstore_nif:rescued(Cid, Text, era_callstore_clock:now_ms()), State);
-        error ->
+        {error, _} ->
             refused(rescue, Cid, Answer, State)
     end;
 finished(rescue, {Cid, _Dialog, _Owner, _UntilMs}, Answer, State) ->

@@ -1,4 +1,4 @@
-%%% Notices that this node did not run for a while: it was stopped (SIGSTOP, a snapshot of its machine) or starved for so
+%%% Notices that this node did not run for a while: it was stopped (SIGSTOP) or starved for so
 %%% long that the others may have taken it for dead.
 %%%
 %%% A beat every BEAT_MS; a gap between two beats that is longer than the limit is a pause. The limit lies well below the

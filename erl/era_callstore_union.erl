@@ -104,16 +104,23 @@ take(Group, [Chunk | Chunks]) ->
 %% has and another has not of any term but the one in force is committed again, for all.
 -spec level(Group :: pos_integer()) -> ok | {error, term()}.
 level(Group) ->
-    Others = lists:delete(node(), era_callstore_log:copies(Group)),
-    Answers = erpc:multicall(Others, era_callstore_log, keys, [Group], ?LEVEL_MS),
-    Copies = [{node(), era_callstore_log:keys(Group)} | [{N, Keys} || {N, {ok, Keys}} <- lists:zip(Others, Answers)]],
-    case uneven(Copies, era_callstore_log:term(Group)) of
-        [] ->
-            ok;
-        Rows ->
-            ?LOG_NOTICE(#{what => "copies were left uneven: rows are committed again", group => Group, rows => length(Rows)}),
-            leveled(Group, Rows)
+    try
+        Others = lists:delete(node(), era_callstore_log:copies(Group)),
+        Answers = erpc:multicall(Others, era_callstore_log, keys, [Group], ?LEVEL_MS),
+        Copies = [{node(), era_callstore_log:keys(Group)} | [{N, Keys} || {N, {ok, Keys}} <- lists:zip(Others, Answers)]],
+        leveled(Group, uneven(Copies, era_callstore_log:term(Group)))
+    catch
+        error:{erpc, Reason} -> {error, {asked, Group, Reason}};
+        exit:{exception, Reason} -> {error, {asked, Group, Reason}};
+        %% Mnesia here has stopped.
+        exit:{aborted, Reason} -> {error, {log, Reason}}
     end.
+
+leveled(_Group, []) ->
+    ok;
+leveled(Group, Rows) ->
+    ?LOG_NOTICE(#{what => "copies were left uneven: rows are committed again", group => Group, rows => length(Rows)}),
+    take(Group, lists:append([ask(Holder, era_callstore_log, chunks, [Group, Key]) || {Key, Holder} <- Rows])).
 
 %% Each row that some copy has not got, with a node that has it. A copy gets the rows of a term in order; an older one
 %% that it has not was trimmed.
@@ -124,14 +131,6 @@ uneven(Copies, InForce) ->
         Row
      || {{E, N, S}, _} = Row <- maps:to_list(Rows), lists:any(fun(Last) -> maps:get({E, N}, Last, 0) < S end, Lasts)
     ]).
-
-leveled(Group, Rows) ->
-    try
-        take(Group, lists:append([ask(Holder, era_callstore_log, chunks, [Group, Key]) || {Key, Holder} <- Rows]))
-    catch
-        error:{erpc, Reason} -> {error, {asked, Group, Reason}};
-        exit:{exception, Reason} -> {error, {asked, Group, Reason}}
-    end.
 
 %% --- collections
 

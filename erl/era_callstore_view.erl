@@ -133,7 +133,8 @@ handle_call({rebuild, Key}, _From, State) ->
 
 -spec handle_cast({load, pid()}, #state{}) -> {noreply, #state{}, {continue, ensure_tables}}.
 handle_cast({load, Watcher}, State) ->
-    {noreply, State#state{watcher = Watcher}, {continue, ensure_tables}}.
+    %% A term of this node that ended out of order is over by now.
+    {noreply, State#state{watcher = Watcher, own_epoch = none}, {continue, ensure_tables}}.
 
 -spec handle_continue(ensure_tables | wait | fold, #state{}) ->
     {noreply, #state{}} | {noreply, #state{}, {continue, wait | fold}}.

@@ -49,8 +49,8 @@
     queue :: atomics:atomics_ref(),
     flush :: boolean(),
     node = atom_to_binary(node()) :: binary(),
-    %% who brings rows of another side: no revision is issued until all are there
-    quiet :: reference() | undefined,
+    %% who brings rows of other sides: no revision is issued until all are there
+    quiet = #{} :: #{reference() => true},
     %% who had a copy at the last commit
     copies = [] :: [node()],
     credit :: era_callstore_credit:credit(),
@@ -213,9 +213,9 @@ loop(State) ->
             ok = era_callstore_wake:ring([Bell]),
             loop(State#state{bells = [Bell | State#state.bells]});
         {quiet, Pid} ->
-            loop(State#state{quiet = erlang:monitor(process, Pid)});
-        {'DOWN', Quiet, process, _, _} when Quiet =:= State#state.quiet ->
-            issue(State#state{quiet = undefined});
+            loop(State#state{quiet = (State#state.quiet)#{erlang:monitor(process, Pid) => true}});
+        {'DOWN', Bringing, process, _, _} when is_map_key(Bringing, State#state.quiet) ->
+            issue(State#state{quiet = maps:remove(Bringing, State#state.quiet)});
         finish ->
             era_callstore_router:retract_writer(group(State)),
             finish(State);
@@ -359,7 +359,7 @@ answer([{Ref, _, _, _} | Entries], [Answer | Answers]) ->
     answer(Entries, Answers).
 
 %% Revisions that are due go into the next row, with what waits; alone when nothing does.
-issue(#state{quiet = Quiet} = State) when Quiet =/= undefined ->
+issue(#state{quiet = Quiet} = State) when map_size(Quiet) > 0 ->
     loop(State);
 issue(#state{term = #{epoch := Epoch}, store = Store, node = Node} = State) ->
     ?CRASH_POINT(issue_before),
@@ -418,8 +418,9 @@ folded(View, Epoch, Seq, #state{term = #{epoch := Epoch}, credit = Credit} = Sta
 folded(_View, _Epoch, _Seq, State) ->
     State.
 
+%% Who has come may have had the heal of this node settle which copies it starts with: looked at anew with the next commit.
 changed(joined, Views, #state{credit = Credit} = State) ->
-    noted(State#state{credit = era_callstore_credit:joined(Views, Credit)});
+    noted(State#state{credit = era_callstore_credit:joined(Views, Credit), copies = []});
 changed(left, Views, #state{credit = Credit} = State) ->
     noted(State#state{credit = era_callstore_credit:left(Views, Credit)}).
 
