@@ -263,7 +263,9 @@ heal(Node) when is_atom(Node) ->
     try
         erpc:call(Node, era_callstore_heal, heal, [])
     catch
-        error:{erpc, Reason} -> {error, {asked, Node, Reason}}
+        error:{erpc, Reason} -> {error, {asked, Node, Reason}};
+        %% What heals that node has ended under the call.
+        exit:{exception, Reason} -> {error, {asked, Node, Reason}}
     end;
 heal(Node) ->
     era_callstore_errors:badarg({heal, [Node]}, 1, "the name of a node is wanted").
