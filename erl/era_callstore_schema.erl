@@ -3,12 +3,12 @@
 %%%
 %%% Always holds: Mnesia that the host runs is used as it is and never stopped by us; a schema of another node is
 %%% never opened for work. First starts of nodes that see each other happen one after the other, so one schema results.
-%%% Called by: the application at start and stop, the groups when Mnesia has gone away under them, and
+%%% Called by: the application at start and stop, the groups when Mnesia has gone away under them, era_callstore_dump, and
 %%% era_callstore_rejoin (restart/1). With the log, rejoin and the collection the only module that says `mnesia:'.
 %%% Must never: touch a table; delete a directory.
 -module(era_callstore_schema).
 
--export([start/1, sync/0, stop/0, running/0, monitor/0, subscribe_system/0, is_ours/0, restart/1]).
+-export([start/1, sync/0, stop/0, running/0, monitor/0, subscribe_system/0, is_ours/0, restart/1, log_bytes/0, dump/0]).
 -export_type([options/0, reason/0]).
 
 -include_lib("kernel/include/logger.hrl").
@@ -133,6 +133,21 @@ restart(Then) ->
 sync() ->
     _ = erpc:multicall(mnesia:system_info(running_db_nodes), mnesia, sync_log, [], ?SYNC_MS),
     ok.
+
+%% @doc The size of Mnesia's log since it was dumped last; 0 where there is none.
+-spec log_bytes() -> non_neg_integer().
+log_bytes() -> filelib:file_size(filename:join(mnesia:system_info(directory), "LATEST.LOG")).
+
+%% @doc Has Mnesia bring its log into the files of the tables, and waits for that.
+-spec dump() -> ok | {error, term()}.
+dump() ->
+    try
+        dumped = mnesia:dump_log(),
+        ok
+    catch
+        %% Mnesia has stopped.
+        exit:Reason -> {error, Reason}
+    end.
 
 %% --- Mnesia of the host
 

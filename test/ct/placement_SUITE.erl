@@ -14,7 +14,7 @@
     the_last_copy_is_never_given_back/1
 ]).
 
--define(TABLES, [era_callstore_log_1, era_callstore_epoch, era_callstore_collection, era_callstore_collection_index]).
+-define(TABLES, [era_callstore_log_1, era_callstore_epoch, era_callstore_collection]).
 
 suite() -> [{timetrap, {minutes, 2}}].
 

@@ -16,6 +16,10 @@ collection_test_() ->
             fun the_same_again_changes_nothing_another_content_is_refused/0,
             fun collections_do_not_mix/0,
             fun trim_deletes_the_oldest_and_leaves_the_rest/0,
+            fun a_batch_goes_with_its_newest_item/0,
+            fun what_is_here_already_is_not_kept_twice/0,
+            fun an_index_is_made_of_what_the_table_has/0,
+            fun without_mnesia_there_is_no_index/0,
             fun what_is_put_between_two_pages_disturbs_neither/0,
             fun an_empty_collection_has_an_empty_page/0,
             fun an_item_without_domain_is_found/0
@@ -24,11 +28,13 @@ collection_test_() ->
 
 start() ->
     ok = application:ensure_started(mnesia),
-    ok = era_callstore_collection:ensure(ram_copies).
+    {ok, Index} = era_callstore_collection_index:start_link(),
+    ok = era_callstore_collection:ensure(ram_copies),
+    Index.
 
 stop(_) ->
     stopped = mnesia:stop(),
-    ok.
+    ok = gen_server:stop(era_callstore_collection_index).
 
 item(N) -> item(N, [<<"alfa.era.test">>]).
 
@@ -103,12 +109,59 @@ collections_do_not_mix() ->
     ?assertEqual([2], numbers(Found)).
 
 trim_deletes_the_oldest_and_leaves_the_rest() ->
-    put([item(N, [lists:nth(1 + N rem 2, [<<"a.era.test">>, <<"b.era.test">>])]) || N <- lists:seq(1, 10)]),
-    ?assertEqual(0, era_callstore_collection:trim(record, 1000001, 100)),
-    ?assertEqual(3, era_callstore_collection:trim(record, 1000007, 3)),
-    ?assertEqual(3, era_callstore_collection:trim(record, 1000007, 100)),
+    [put([item(N, [lists:nth(1 + N rem 2, [<<"a.era.test">>, <<"b.era.test">>])])]) || N <- lists:seq(1, 10)],
+    ?assertEqual(done, era_callstore_collection:trim(1000001, 100)),
+    ?assertEqual(more, era_callstore_collection:trim(1000007, 3)),
+    ?assertEqual(done, era_callstore_collection:trim(1000007, 100)),
+    ok = era_callstore_collection_index:sync(),
     ?assertEqual([[10, 9, 8, 7]], pages(all, 10)),
     ?assertEqual(4, era_callstore_collection:size()).
+
+a_batch_goes_with_its_newest_item() ->
+    put([item(1), item(9)]),
+    put([item(2)]),
+    ?assertEqual(done, era_callstore_collection:trim(1000009, 100)),
+    ok = era_callstore_collection_index:sync(),
+    ?assertEqual([[9, 1]], pages(all, 10)),
+    ?assertEqual(done, era_callstore_collection:trim(1000010, 100)),
+    ok = era_callstore_collection_index:sync(),
+    ?assertEqual({0, [[]]}, {era_callstore_collection:size(), pages(all, 10)}).
+
+what_is_here_already_is_not_kept_twice() ->
+    put([item(1)]),
+    put([item(1), item(2)]),
+    ?assertEqual(2, length(era_callstore_collection:keys())),
+    ok = era_callstore_collection:adopt([item(2), item(3), (item(1))#{json := <<"{\"n\":9}">>}]),
+    ?assertEqual([[3, 2, 1]], pages(all, 10)),
+    %% The rows hold no item twice, so a row that goes takes only what is its own.
+    ?assertEqual(done, era_callstore_collection:trim(1000002, 100)),
+    ok = era_callstore_collection_index:sync(),
+    ?assertEqual([[3, 2]], pages(all, 10)).
+
+an_index_is_made_of_what_the_table_has() ->
+    put([item(N) || N <- lists:seq(1, 100)]),
+    put([item(N) || N <- lists:seq(101, 120)]),
+    Before = {pages(all, 7), lists:sort(era_callstore_collection:keys())},
+    Index = whereis(era_callstore_collection_index),
+    true = unlink(Index),
+    ok = gen_server:stop(Index),
+    ?assertExit({aborted, {no_exists, _}}, pages(all, 7)),
+    {ok, _} = era_callstore_collection_index:start_link(),
+    ?assertExit({aborted, {no_exists, _}}, pages(all, 7)),
+    ok = era_callstore_collection:ensure(ram_copies),
+    ?assertEqual(Before, {pages(all, 7), lists:sort(era_callstore_collection:keys())}),
+    put([item(121)]),
+    ?assertEqual(121, era_callstore_collection:size()).
+
+without_mnesia_there_is_no_index() ->
+    put([item(1)]),
+    stopped = mnesia:stop(),
+    Index = whereis(era_callstore_collection_index),
+    ok = era_callstore_collection_index:sync(),
+    ?assertEqual(0, era_callstore_collection:size()),
+    ok = application:ensure_started(mnesia),
+    ok = era_callstore_collection:ensure(ram_copies),
+    ?assertEqual({Index, [[]]}, {whereis(era_callstore_collection_index), pages(all, 10)}).
 
 what_is_put_between_two_pages_disturbs_neither() ->
     put([item(N) || N <- lists:seq(1, 4)]),
