@@ -52,7 +52,7 @@ started(Config) ->
     end),
     Running = receive {Keeper, R} -> R after ?START_MS -> ct:fail(not_started) end,
     Up = [{keeper, Keeper}, {running, Running} | proplists:delete(keeper, proplists:delete(running, Config))],
-    await_answer(Up, "lists:all(fun(G) -> maps:get(state, G) =:= active end, maps:values(maps:get(groups, era_callstore:status()))).", "true"),
+    await_answer(Up, "[maps:get(state, G) || G <- maps:values(maps:get(groups, era_callstore:status()))].", "[active]"),
     Up.
 
 keep({Port, _} = Running) ->
