@@ -19,8 +19,8 @@
 
 %% The wait for tables is cut into pieces of this length, so that its progress is told.
 -define(WAIT_MS, 10000).
-%% Above this size a row is folded on a dirty scheduler.
--define(DIRTY_BYTES, 24576).
+%% Above this size, which takes about a millisecond, a row is folded on a dirty scheduler.
+-define(DIRTY_BYTES, 98304).
 -define(MAX_REBUILDS, 16).
 %% The longest time that a writer is not told of rows folded here, when they are too few to be told of at once.
 -define(TELL_MS, 200).
@@ -73,9 +73,10 @@ own_term(Group, Epoch) -> gen_server:call(name(Group), {own_term, Epoch}, infini
     {ok, era_callstore_nif:store(), Bad :: [pos_integer()]} | {error, term()}.
 rebuild(Group, Key) -> gen_server:call(name(Group), {rebuild, Key}, infinity).
 
-%% @doc Folds one row, and notes what it says to those who listen.
+%% @doc Folds one row, and notes what it says to those who listen. IsDue: revisions are to be issued.
 -spec fold_said(era_callstore_nif:store(), era_callstore_log:key(), [era_callstore_nif:chunk()]) ->
-    {ok, [era_callstore_nif:applied()], era_callstore_nif:said()} | {error, poisoned | {bad_chunk, atom()}}.
+    {ok, [era_callstore_nif:applied()], era_callstore_nif:said(), IsDue :: boolean()}
+    | {error, poisoned | {bad_chunk, atom()}}.
 fold_said(Store, Key, Chunks) ->
     fold(Store, Key, Chunks, fun era_callstore_nif:apply_said/4, fun era_callstore_nif:apply_said_dirty/4).
 
@@ -239,7 +240,7 @@ more_deleted(Table, Keys) ->
 
 fold_event(Key, Position, Chunks, #state{store = Store, group = Group} = State) ->
     case fold_said(Store, Key, Chunks) of
-        {ok, _, Said} ->
+        {ok, _, Said, _IsDue} ->
             era_callstore_counters:add(rows_folded, 1),
             ok = tell_feed(Key, Position, Said, Chunks, State),
             {noreply, folded(Key, Chunks, State)};

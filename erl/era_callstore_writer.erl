@@ -24,7 +24,9 @@
 -define(ROW_EVENTS, 4096).
 -define(ROW_BYTES, 1048576).
 %% Revisions decided at once, so that a flood of ends does not hold the producers.
--define(ISSUE_MAX, 128).
+-define(ISSUE_MAX, 64).
+%% How long revisions wait for a row with which they can go: one of their own costs as much as that of a producer.
+-define(ISSUE_WAIT_MS, 5).
 %% A wait for a passive copy that is longer than this is told in the log file.
 -define(LONG_WAIT_MS, 1000).
 
@@ -51,6 +53,8 @@
     node = atom_to_binary(node()) :: binary(),
     %% who brings rows of other sides: no revision is issued until all are there
     quiet = #{} :: #{reference() => true},
+    %% whether revisions may be due
+    due = true :: boolean(),
     %% who had a copy at the last commit
     copies = [] :: [node()],
     credit :: era_callstore_credit:credit(),
@@ -194,8 +198,11 @@ init(Parent, #{term := Term, from := From, store := Store, flush := Flush} = Opt
 loop(State) ->
     receive
         {append, Ref, Chunk, Count, Bytes} ->
-            commit(gather(add(Ref, Chunk, Count, Bytes, #row{})), State);
+            commit(with_revisions(gather(add(Ref, Chunk, Count, Bytes, #row{})), State), State);
         issue ->
+            loop(State#state{due = true});
+        {settled, Ref} when State#state.due, map_size(State#state.quiet) =:= 0 ->
+            self() ! {settled, Ref},
             issue(State);
         {settled, Ref} ->
             Ref ! {Ref, ok},
@@ -215,7 +222,7 @@ loop(State) ->
         {quiet, Pid} ->
             loop(State#state{quiet = (State#state.quiet)#{erlang:monitor(process, Pid) => true}});
         {'DOWN', Bringing, process, _, _} when is_map_key(Bringing, State#state.quiet) ->
-            issue(State#state{quiet = maps:remove(Bringing, State#state.quiet)});
+            loop(State#state{quiet = maps:remove(Bringing, State#state.quiet), due = true});
         finish ->
             era_callstore_router:retract_writer(group(State)),
             finish(State);
@@ -225,7 +232,11 @@ loop(State) ->
             over(Reason, State);
         _Other ->
             loop(State)
+    after issue_in(State) -> issue(State)
     end.
+
+issue_in(#state{due = true, quiet = Quiet}) when map_size(Quiet) =:= 0 -> ?ISSUE_WAIT_MS;
+issue_in(_State) -> infinity.
 
 %% Everything sent before the retraction is still in the mailbox; what comes after it is refused by our end.
 finish(State) ->
@@ -251,8 +262,8 @@ add(Ref, Chunk, Count, Bytes, #row{entries = Entries, events = Events, bytes = T
 %% What came while a copy was waited for goes along.
 commit(Row, State) ->
     case era_callstore_credit:behind(State#state.credit) of
-        [] -> issue(committed(Row, State));
-        _ -> issue(committed(gather(Row), wait(State)))
+        [] -> loop(committed(Row, State));
+        _ -> loop(committed(gather(Row), wait(State)))
     end.
 
 committed(#row{entries = Reversed, bytes = Bytes}, State) ->
@@ -330,14 +341,14 @@ received(Givers, #state{term = #{group := Group, epoch := Epoch}, seq = Seq, par
 
 fold(Entries, Chunks, #state{store = Store} = State) ->
     case era_callstore_view:fold_said(Store, key(State), Chunks) of
-        {ok, Results, Said} ->
-            {[{ok, Result} || Result <- Results], Said, State};
+        {ok, Results, Said, IsDue} ->
+            {[{ok, Result} || Result <- Results], Said, State#state{due = IsDue}};
         {error, _Reason} ->
             %% The row is in the log: the store folded anew has it, but for a chunk that poisons.
             case era_callstore_view:rebuild(group(State), key(State)) of
                 {ok, New, Bad} ->
                     Answers = [after_rebuild(Place, Entry, Bad) || {Place, Entry} <- numbered(Entries)],
-                    {Answers, unknown, State#state{store = New}};
+                    {Answers, unknown, State#state{store = New, due = true}};
                 {error, Reason} ->
                     over({shutdown, Reason}, State)
             end
@@ -358,16 +369,29 @@ answer([{Ref, _, _, _} | Entries], [Answer | Answers]) ->
     ?CRASH_POINT(answer_one),
     answer(Entries, Answers).
 
-%% Revisions that are due go into the next row, with what waits; alone when nothing does.
-issue(#state{quiet = Quiet} = State) when map_size(Quiet) > 0 ->
-    loop(State);
-issue(#state{term = #{epoch := Epoch}, store = Store, node = Node} = State) ->
+%% Revisions that are due: with what waits, alone when nothing does.
+issue(State) ->
+    case with_revisions(#row{}, State) of
+        #row{entries = []} -> loop(State#state{due = false});
+        Row -> commit(gather(Row), State)
+    end.
+
+%% They are decided by what is folded so far, so they stand before everything else in the row.
+with_revisions(Row, #state{quiet = Quiet, due = Due}) when map_size(Quiet) > 0; not Due ->
+    Row;
+with_revisions(#row{entries = Entries} = Row, #state{term = #{epoch := Epoch}, store = Store, node = Node}) ->
     ?CRASH_POINT(issue_before),
     case era_callstore_nif:issue(Store, era_callstore_clock:now_ms(), Epoch, Node, ?ISSUE_MAX) of
-        none -> loop(State);
+        none ->
+            Row;
         Chunk ->
             ?CRASH_POINT(issue_decided),
-            commit(gather(add(none, Chunk, ?ISSUE_MAX, byte_size(Chunk), #row{})), State)
+            Bytes = byte_size(Chunk),
+            Row#row{
+                entries = Entries ++ [{none, Chunk, ?ISSUE_MAX, Bytes}],
+                events = Row#row.events + ?ISSUE_MAX,
+                bytes = Row#row.bytes + Bytes
+            }
     end.
 
 %% --- passive copies that are behind

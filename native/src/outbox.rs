@@ -8,8 +8,8 @@ use rustler::{Binary, Encoder, Env, NifResult, ResourceArc, Term};
 use crate::store::{Handle, first, poisoned};
 use crate::{atoms, terms};
 
-/// The events that issue the records which are due.
-#[rustler::nif(schedule = "DirtyCpu")]
+/// The events that issue the records which are due, some hundreds at most.
+#[rustler::nif]
 fn issue<'a>(
     env: Env<'a>,
     handle: ResourceArc<Handle>,
@@ -21,6 +21,10 @@ fn issue<'a>(
     let mut store = handle.write()?;
     store.settle().map_err(|_| poisoned())?;
     let chunks = store.issue(now_ms, epoch, node, max);
+    drop(store);
+    if !chunks.is_empty() {
+        rustler::schedule::consume_timeslice(env, 50);
+    }
     Ok(first(env, &chunks))
 }
 
@@ -32,7 +36,8 @@ fn pending<'a>(
     sink: &str,
     max: usize,
 ) -> NifResult<Vec<Term<'a>>> {
-    let pending = handle.write()?.pending(sink, max);
+    let outgoing = handle.write()?.outgoing(sink, max);
+    let pending = outgoing.render();
     let records = pending.iter().map(|it| {
         let projection = match &it.projection {
             Some(json) => terms::binary(env, json),

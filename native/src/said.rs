@@ -4,10 +4,10 @@ use callstore::store::{Wanted, tell};
 use rustler::{Atom, Binary, Encoder, Env, NifResult, ResourceArc, Term};
 
 use crate::atoms;
-use crate::store::{Handle, bad_chunk, fold_all};
+use crate::store::{Handle, bad_chunk, fold_all, timeslice};
 use crate::terms::{self, TermOut};
 
-/// `{ok, Applied, {Count, Marks}}`: as apply, and what the row says.
+/// `{ok, Applied, {Count, Marks}, IsDue}`: as apply, what the row says, and whether records are to be issued.
 fn apply_noted<'a>(
     env: Env<'a>,
     handle: &Handle,
@@ -20,12 +20,11 @@ fn apply_noted<'a>(
     };
     store.begin_said();
     let folded = fold_all(&mut store, row, &chunks, now_ms);
-    let said = store.take_said();
+    let said = store
+        .take_said()
+        .map(|(count, marks)| (count, terms::binary(env, marks)));
     match (folded, said) {
-        (Ok(applied), Ok((count, marks))) => {
-            let said = (count, terms::binary(env, marks));
-            (atoms::ok(), applied, said).encode(env)
-        }
+        (Ok(applied), Ok(said)) => (atoms::ok(), applied, said, store.has_due()).encode(env),
         (Err(fault), _) | (_, Err(fault)) => bad_chunk(env, fault),
     }
 }
@@ -39,8 +38,9 @@ fn apply_said<'a>(
     chunks: Vec<Binary<'a>>,
     now_ms: i64,
 ) -> Term<'a> {
+    let bytes = chunks.iter().map(|chunk| chunk.len()).sum();
     let applied = apply_noted(env, &handle, row, chunks, now_ms);
-    rustler::schedule::consume_timeslice(env, 25);
+    rustler::schedule::consume_timeslice(env, timeslice(bytes));
     applied
 }
 

@@ -116,9 +116,16 @@ fn apply<'a>(
     chunks: Vec<Binary<'a>>,
     now_ms: i64,
 ) -> Term<'a> {
+    let bytes = chunks.iter().map(|chunk| chunk.len()).sum();
     let applied = apply_all(env, &handle, row, chunks, now_ms);
-    rustler::schedule::consume_timeslice(env, 25);
+    rustler::schedule::consume_timeslice(env, timeslice(bytes));
     applied
+}
+
+/// Percent of a timeslice, which is about a millisecond, that the fold of so many bytes takes at some 100 bytes in a
+/// microsecond.
+pub fn timeslice(bytes: usize) -> i32 {
+    (bytes / 1024).clamp(1, 100) as i32
 }
 
 /// Folds the chunks of a row; for large ones.

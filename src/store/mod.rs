@@ -40,7 +40,7 @@ pub use keys::Lookup;
 pub use looks::{Probe, Rescue, rescued};
 pub use mixing::{MixJob, MixState, mixed};
 pub use outbox::{Depth, accepted};
-pub use pending::Pending;
+pub use pending::{Outgoing, Pending};
 pub use query::{Cursor, Filter, Page};
 pub use tell::{Told, Wanted, Whom, tell};
 pub use trim::Trim;

@@ -10,11 +10,11 @@ use crate::event::head::may_stand_in;
 use crate::event::{EventId, Head, Kind};
 
 /// The names other than its own under which events of a call came.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Names(pub(super) Vec<Alias>);
 
 /// One of them.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Alias {
     /// What the platform calls it, or what stands in for that.
     pub cid: EventId,

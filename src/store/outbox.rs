@@ -6,10 +6,10 @@
 
 use std::collections::VecDeque;
 
-use super::Store;
 use super::entry::Entry;
 use super::keys::Slot;
-use super::pending::Pending;
+use super::pending::{Outgoing, Pending};
+use super::{Settings, Store};
 use crate::call::Call;
 use crate::event::chunk::MAX_EVENTS;
 use crate::event::head::derived_id;
@@ -114,23 +114,28 @@ impl Store {
 
     /// The records that a sink has not accepted, in order of closing.
     pub fn pending(&mut self, sink: &str, max: usize) -> Vec<Pending> {
-        let Some(number) = self.settings.sinks.iter().position(|name| name == sink) else {
-            return Vec::new();
+        self.outgoing(sink, max).render()
+    }
+
+    /// The calls of which a sink has not accepted a record, as they are now, to be rendered apart from the store: that
+    /// takes much longer than to copy them.
+    pub fn outgoing(&mut self, sink: &str, max: usize) -> Outgoing {
+        let sinks = &self.settings.sinks;
+        let Some(number) = sinks.iter().position(|name| name == sink) else {
+            return Outgoing::default();
         };
         self.prune(number);
-        let Some(queue) = self.outbox.sinks.get(number) else {
-            return Vec::new();
-        };
-        let waiting = queue
-            .iter()
-            .filter_map(|it| Some((self.waiting_entry(it, number)?, it.revision)));
-        waiting
+        let queue = self.outbox.sinks.get(number).into_iter().flatten();
+        let waiting = queue.filter_map(|it| Some((self.waiting_entry(it, number)?, it.revision)));
+        let drafts = waiting
             .take(max)
-            .filter_map(|(entry, revision)| {
-                let pending = self.revision(entry, revision)?;
-                Some(entry.without_known_row(pending, number))
-            })
-            .collect()
+            .map(|(entry, revision)| (entry.draft(), revision))
+            .collect();
+        Outgoing {
+            settings: self.settings.clone(),
+            sink: number,
+            drafts,
+        }
     }
 
     /// Lets go of what at the head of a queue waits no longer.
@@ -180,17 +185,48 @@ impl Store {
         self.outbox.due.len()
     }
 
+    /// Whether [`Store::issue`] would issue anything. Lets go of what at the head of its queue has been issued.
+    pub fn has_due(&mut self) -> bool {
+        while let Some(&slot) = self.outbox.due.front() {
+            match self.entry_mut(slot).filter(|entry| entry.queued) {
+                Some(entry) if entry.life.is_due() => return true,
+                Some(entry) => entry.queued = false,
+                None => {}
+            }
+            self.outbox.due.pop_front();
+        }
+        false
+    }
+
     /// Keeps what the newest revision says, if some sink has not accepted it and it is about to change.
     pub(super) fn keep_overtaken(&self, entry: &mut Entry, changes: impl Fn(&EventSet) -> bool) {
         let is_overtaken = self.settings.wants_records()
             && entry.life.is_issued()
             && !entry.is_delivered(self.settings.sinks.len())
             && changes(&entry.set);
-        if let Some(pending) = is_overtaken.then(|| self.render(entry)).flatten() {
+        if let Some(pending) = is_overtaken.then(|| self.settings.render(entry)).flatten() {
             entry.overtaken.push(pending);
         }
     }
 
+    /// What a record says of where it was made.
+    pub(super) fn context<'s>(&'s self, node: &'s str, epoch: i64, revision: u32) -> Context<'s> {
+        self.settings.context(node, epoch, revision)
+    }
+}
+
+impl Outgoing {
+    /// The records.
+    pub fn render(self) -> Vec<Pending> {
+        let rendered = self.drafts.iter().filter_map(|(entry, revision)| {
+            let pending = self.settings.revision(entry, *revision)?;
+            Some(entry.without_known_row(pending, self.sink))
+        });
+        rendered.collect()
+    }
+}
+
+impl Settings {
     fn revision(&self, entry: &Entry, revision: u32) -> Option<Pending> {
         match entry.overtaken(revision) {
             Some(pending) => Some(pending.clone()),
@@ -226,12 +262,11 @@ impl Store {
         })
     }
 
-    /// What a record says of where it was made.
-    pub(super) fn context<'s>(&'s self, node: &'s str, epoch: i64, revision: u32) -> Context<'s> {
+    fn context<'s>(&'s self, node: &'s str, epoch: i64, revision: u32) -> Context<'s> {
         Context {
-            site: &self.settings.site,
-            master_domain: &self.settings.master_domain,
-            group: self.settings.group,
+            site: &self.site,
+            master_domain: &self.master_domain,
+            group: self.group,
             node,
             epoch,
             revision,
@@ -240,6 +275,19 @@ impl Store {
 }
 
 impl Entry {
+    /// What a record is rendered from.
+    fn draft(&self) -> Entry {
+        let set = self.set.clone();
+        Entry {
+            state: self.state,
+            life: self.life.clone(),
+            accepted: self.accepted.clone(),
+            names: self.names.clone(),
+            overtaken: self.overtaken.clone(),
+            ..Entry::new(self.cid, set, self.since_ms)
+        }
+    }
+
     fn overtaken(&self, revision: u32) -> Option<&Pending> {
         self.overtaken
             .iter()

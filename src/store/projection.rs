@@ -4,9 +4,9 @@
 //! twice. So the event that issues a revision carries the identity of its row, and a revision whose row is the one that
 //! the sink had with the revision before goes out without it.
 
-use super::Store;
 use super::entry::Entry;
 use super::pending::Pending;
+use super::{Settings, Store};
 use crate::call::Call;
 use crate::event::head::derived_id;
 use crate::event::{EventId, Field, Kind, Value};
@@ -17,20 +17,22 @@ fn row_id(row: &[u8]) -> EventId {
     derived_id(row)
 }
 
-impl Store {
+impl Settings {
     /// The row of a call as it is now; none where there was no conversation, or no projection is made.
     pub(super) fn row(&self, call: &Call<'_>) -> Option<Vec<u8>> {
         let mut out = JsonOut::default();
-        let has_row = self.settings.sorm3_enabled && record::copm3::write(call, &mut out);
+        let has_row = self.sorm3_enabled && record::copm3::write(call, &mut out);
         has_row.then(|| out.into_bytes())
     }
+}
 
+impl Store {
     /// What the event that issues a revision of the call says of its row.
     pub(super) fn row_said(&self, entry: &Entry) -> Option<Value<'static>> {
         if !self.settings.sorm3_enabled {
             return None;
         }
-        let row = self.row(&entry.call()?)?;
+        let row = self.settings.row(&entry.call()?)?;
         Some(Value::Uuid(row_id(&row)))
     }
 }
