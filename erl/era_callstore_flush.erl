@@ -15,12 +15,10 @@
 -export([start/0, wait/2]).
 -export_type([flush/0]).
 
--include_lib("kernel/include/file.hrl").
-
 %% The log is the same as long as its process and its file are: a dump of the log begins a new file.
 -record(flush, {
     log :: pid(),
-    path :: file:filename(),
+    path :: binary(),
     inode = 0 :: non_neg_integer(),
     bytes_before = 0 :: non_neg_integer()
 }).
@@ -40,7 +38,7 @@ start() ->
     end.
 
 %% @doc Waits until it is written, which is at least so many bytes.
--spec wait(flush(), Bytes :: non_neg_integer()) -> ok | {error, {not_written, file:filename()}}.
+-spec wait(flush(), Bytes :: non_neg_integer()) -> ok | {error, {not_written, Path :: binary()}}.
 wait(none, _Bytes) ->
     ok;
 wait(#flush{log = Pid, path = Path, inode = Inode, bytes_before = Before} = Flush, Bytes) ->
@@ -67,7 +65,7 @@ find() ->
     case [Pid || Pid <- Processes, disk_log:pid2name(Pid) =:= {ok, ?LOG}] of
         [Pid | _] ->
             {file, Path} = lists:keyfind(file, 1, disk_log:info(?LOG)),
-            Flush = #flush{log = Pid, path = Path},
+            Flush = #flush{log = Pid, path = unicode:characters_to_binary(Path)},
             _ = put(?MODULE, Flush),
             Pid ! {Pid, write_cache},
             Flush;
@@ -75,8 +73,9 @@ find() ->
             none
     end.
 
+%% Not by the file module: a dirty scheduler for each row costs more than all else here.
 file_now(Path) ->
-    case file:read_file_info(Path, [raw, {time, posix}]) of
-        {ok, #file_info{inode = Inode, size = Bytes}} -> {Inode, Bytes};
-        {error, _} -> {0, 0}
+    case era_callstore_nif:file_size(Path) of
+        {Inode, Bytes} -> {Inode, Bytes};
+        none -> {0, 0}
     end.

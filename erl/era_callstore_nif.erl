@@ -15,7 +15,7 @@
     take_over/2, stand_down/1, evidence/3, owners/3, verdict/2, mixed/4, rescued/3,
     call/3, calls/5, count/2, counts/2, explain/3, digest/1, info/1,
     json_decode/1, json_encode/1, version/0,
-    chunk_versions/0, write_chunks/1
+    chunk_versions/0, write_chunks/1, file_size/1
 ]).
 
 -export_type([
@@ -33,7 +33,7 @@
     take_over/2, stand_down/1, evidence/3, owners/3, verdict/2, mixed/4, rescued/3,
     call/3, calls/5, count/2, counts/2, explain/3, digest/1, info/1,
     json_decode/1, json_encode/1, version/0,
-    chunk_versions/0, write_chunks/1
+    chunk_versions/0, write_chunks/1, file_size/1
 ]).
 
 %% The version of the library this module belongs to; equal to the version of the crate `native`.
@@ -148,14 +148,15 @@ apply(_Store, _RowKey, _Chunks, _NowMs) -> erlang:nif_error(not_loaded).
     {ok, [applied()]} | {error, poisoned | {bad_chunk, atom()}}.
 apply_dirty(_Store, _RowKey, _Chunks, _NowMs) -> erlang:nif_error(not_loaded).
 
-%% @doc As apply/4, and what the row says to those who listen: nothing when it was folded before.
+%% @doc As apply/4, and what the row says to those who listen: nothing when it was folded before. IsDue: issue/5 would
+%% issue something.
 -spec apply_said(store(), row_key(), [chunk()], NowMs :: integer()) ->
-    {ok, [applied()], said()} | {error, poisoned | {bad_chunk, atom()}}.
+    {ok, [applied()], said(), IsDue :: boolean()} | {error, poisoned | {bad_chunk, atom()}}.
 apply_said(_Store, _RowKey, _Chunks, _NowMs) -> erlang:nif_error(not_loaded).
 
 %% @doc As apply_said/4, on a dirty scheduler.
 -spec apply_said_dirty(store(), row_key(), [chunk()], NowMs :: integer()) ->
-    {ok, [applied()], said()} | {error, poisoned | {bad_chunk, atom()}}.
+    {ok, [applied()], said(), IsDue :: boolean()} | {error, poisoned | {bad_chunk, atom()}}.
 apply_said_dirty(_Store, _RowKey, _Chunks, _NowMs) -> erlang:nif_error(not_loaded).
 
 %% @doc What a row said, as far as it is wanted, in order, by its number in the row from 1. Needs no store; badarg where
@@ -269,6 +270,10 @@ json_encode(_Term) -> erlang:nif_error(not_loaded).
 %% @doc The version of the loaded library.
 -spec version() -> binary().
 version() -> erlang:nif_error(not_loaded).
+
+%% @doc Inode and size in bytes of a file on a local disc; `none' when it cannot be seen.
+-spec file_size(Path :: binary()) -> {Inode :: non_neg_integer(), Bytes :: non_neg_integer()} | none.
+file_size(_Path) -> erlang:nif_error(not_loaded).
 
 %% @doc The versions of the chunk that are read and, told so, written.
 -spec chunk_versions() -> {Oldest :: pos_integer(), Newest :: pos_integer()}.

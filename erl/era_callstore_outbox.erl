@@ -1,8 +1,9 @@
 %%% The outbox of one sink of an active instance: what is issued and not yet accepted goes to the sink, batch by batch.
 %%%
-%%%   starting ──ready──► idle ──woken──► delivering ──delivered──► accepted into the log ──► idle or delivering
-%%%       ▲                                   │ refused, crashed, too long
-%%%       └──────── backing off ◄─────────────┘
+%%%   starting ──ready──► idle ──woken──► gathering ──► delivering ──delivered──► accepted into the log ──► idle or gathering
+%%%       ▲                                                  │ refused, crashed, too long
+%%%       └──────────────── backing off ◄────────────────────┘
+%%% What is issued within GATHER_MS goes along in one batch: a delivery and its acceptance cost much more than a record.
 %%% Always holds: there is no queue here; what is pending is asked from the core each time, so nothing is lost with this
 %%% process. A batch is accepted only by an event in the log. Sinks do not know of each other.
 %%% Woken by: the writer's bell after commits. Called by: era_callstore_group starts it, status reads its note, tests and
@@ -18,6 +19,7 @@
 -include("era_callstore_crash.hrl").
 
 -define(BATCH, 256).
+-define(GATHER_MS, 20).
 -define(STOP_MS, 4000).
 %% Back-off is drawn from this share of its length around it, so that instances do not retry in step.
 -define(JITTER, 0.2).
@@ -36,7 +38,7 @@
     group :: pos_integer(),
     sink :: binary(),
     bell :: era_callstore_wake:bell(),
-    phase = backing_off :: starting | idle | delivering | backing_off,
+    phase = backing_off :: starting | idle | gathering | delivering | backing_off,
     worker :: pid() | undefined,
     batch = [] :: [{binary(), pos_integer()}],
     timer :: reference() | undefined,
@@ -70,8 +72,8 @@ init(#{term := #{group := Group}, sink := #{name := Name}} = Options) ->
     {ok, start_sink(#state{options = Options, group = Group, sink = Name, bell = Bell})}.
 
 -spec handle_call(drain, gen_server:from(), #state{}) -> {noreply, #state{}} | {stop, {shutdown, term()}, #state{}}.
-handle_call(drain, From, #state{phase = idle} = State) ->
-    next(State#state{draining = [From | State#state.draining]});
+handle_call(drain, From, #state{phase = Phase} = State) when Phase =:= idle; Phase =:= gathering ->
+    next(cancel(State#state{draining = [From | State#state.draining]}));
 handle_call(drain, From, State) ->
     {noreply, State#state{draining = [From | State#state.draining]}}.
 
@@ -81,7 +83,7 @@ handle_cast(_Message, State) ->
 
 -spec handle_info(term(), #state{}) -> {noreply, #state{}} | {stop, {shutdown, term()}, #state{}}.
 handle_info(wake, #state{phase = idle} = State) ->
-    next(State);
+    gather(State);
 handle_info(wake, State) ->
     {noreply, State};
 handle_info({era_callstore_sink, Worker, ready}, #state{worker = Worker, phase = starting} = State) ->
@@ -97,6 +99,8 @@ handle_info({'EXIT', Worker, Reason}, #state{worker = Worker} = State) ->
 handle_info({timeout, Timer, too_long}, #state{timer = Timer, worker = Worker} = State) ->
     exit(Worker, kill),
     {noreply, back_off(too_long, without_worker(State#state{timer = undefined}))};
+handle_info({timeout, Timer, gathered}, #state{timer = Timer, phase = gathering} = State) ->
+    next(State#state{timer = undefined});
 handle_info({timeout, Timer, retry}, #state{timer = Timer, worker = undefined} = State) ->
     {noreply, start_sink(State#state{timer = undefined})};
 handle_info({timeout, Timer, retry}, #state{timer = Timer} = State) ->
@@ -113,6 +117,12 @@ terminate(_Reason, #state{worker = Worker}) -> era_callstore_sink_worker:stop(Wo
 start_sink(#state{options = #{sink := #{module := Module, args := Args}, context := Context}} = State) ->
     Worker = era_callstore_sink_worker:start_link(Module, Args, Context),
     limit(State#state{worker = Worker, phase = starting}).
+
+%% Who drains waits for nothing.
+gather(#state{draining = [_ | _]} = State) ->
+    next(State);
+gather(State) ->
+    {noreply, State#state{phase = gathering, timer = erlang:start_timer(?GATHER_MS, self(), gathered)}}.
 
 next(#state{group = Group, sink = Sink, bell = Bell} = State) ->
     ok = era_callstore_wake:answer(Bell),
@@ -158,10 +168,14 @@ accepted(#state{group = Group, sink = Sink, batch = Batch} = State) ->
         {ok, _} ->
             ?CRASH_POINT(accept_after),
             era_callstore_counters:add(records_delivered, length(Batch)),
-            next(recovered(State#state{batch = []}));
+            more(length(Batch), recovered(State#state{batch = []}));
         {error, Reason} ->
             {stop, {shutdown, Reason}, State}
     end.
+
+%% A full batch says that more waits.
+more(?BATCH, State) -> next(State);
+more(_, State) -> gather(State).
 
 recovered(#state{failures = 0} = State) ->
     State;

@@ -5,6 +5,7 @@
 //! until it is folded anew from the log.
 
 mod encode;
+mod file;
 mod input;
 mod json;
 mod outbox;
