@@ -6,33 +6,13 @@
 use super::Store;
 use super::entry::Entry;
 use super::keys::Slot;
-use super::looks::{Look, Probe, Rescue};
-use super::mixing::MixJob;
-use super::outbox::said;
+use super::looks::Look;
+use super::outbox::{chunks, said};
+use super::tick::Tick;
 use crate::call::Marks;
 use crate::event::chunk::MAX_EVENTS;
-use crate::event::{EventSet, Field, Kind, Value, encode};
+use crate::event::{EventSet, Field, Kind, Value};
 use crate::watch::Limits;
-use crate::watch::brakes::MassDeath;
-
-/// What a moment brought.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Tick {
-    /// Decisions, for the log.
-    pub chunks: Vec<Vec<u8>>,
-    /// When to ask next, ms; `None` when nothing waits.
-    pub next_ms: Option<i64>,
-    /// Dialogs whose owners are to be asked whether they live.
-    pub probe: Vec<Probe>,
-    /// Recordings of dead dialogs that the mixer is to be given.
-    pub mix: Vec<MixJob>,
-    /// Conversations that may be restored before they are declared dead.
-    pub rescue: Vec<Rescue>,
-    /// Owners that were named of a call for the first time: to be monitored.
-    pub owners: Vec<String>,
-    /// Mass deaths that began or grew.
-    pub alarms: Vec<MassDeath>,
-}
 
 impl Entry {
     /// When the call is to be looked at next; `i64::MAX` when nothing is awaited of it.
@@ -209,10 +189,4 @@ fn closed_by_deadline(entry: &Entry, now_ms: i64) -> EventSet {
         &name,
         &fields,
     )
-}
-
-/// What was said of calls, as chunks for the log.
-pub(super) fn chunks<'s>(said: impl IntoIterator<Item = &'s EventSet>) -> Vec<Vec<u8>> {
-    let chunks = encode::in_chunks(said).into_iter();
-    chunks.map(|(chunk, _)| chunk).collect()
 }

@@ -4,12 +4,12 @@
 //! again at some time; a death on one kind of evidence keeps the appointment that the brakes gave it; what is found is
 //! an event for the log, and takes effect when it comes back.
 
+use super::Store;
 use super::deaths::{Decision, Told};
-use super::decide::Tick;
 use super::entry::Entry;
 use super::keys::Slot;
-use super::outbox::said;
-use super::{Store, decide};
+use super::outbox::{chunks, said};
+use super::tick::{Probe, Rescue, Tick};
 use crate::call::{Marks, State};
 use crate::event::chunk::MAX_EVENTS;
 use crate::event::{EventId, EventSet, Field, Kind, Value};
@@ -21,28 +21,6 @@ pub enum Look {
     Decided(Box<EventSet>),
     /// It is to be looked at again then.
     At(i64),
-}
-
-/// A dialog whose owner is to be asked.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Probe {
-    /// The dialog; of a call that has none, its `cid`.
-    pub dialog: String,
-    /// Its owner, where one was named.
-    pub owner: Option<String>,
-}
-
-/// A conversation whose owner is lost.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Rescue {
-    /// The call.
-    pub cid: EventId,
-    /// Its dialog.
-    pub dialog: String,
-    /// The owner that was lost.
-    pub owner: Option<String>,
-    /// When it is declared dead without a rescue.
-    pub until_ms: i64,
 }
 
 /// Calls whose owner is not asked are looked at so often all the same.
@@ -287,5 +265,5 @@ impl Store {
 pub fn rescued(cid: EventId, owner: &str, now_ms: i64) -> Vec<Vec<u8>> {
     let fields = [(Field::Newowner, Value::Str(owner))];
     let name = format!("rescued:{owner}:{now_ms}");
-    decide::chunks(&[said(cid, Kind::Rescued, now_ms, &name, &fields)])
+    chunks(&[said(cid, Kind::Rescued, now_ms, &name, &fields)])
 }

@@ -6,23 +6,12 @@
 
 use super::Store;
 use super::deaths::Told;
-use super::decide::{self, Tick};
 use super::entry::Entry;
-use super::outbox::said;
+use super::outbox::{chunks, said};
+use super::tick::{MixJob, Tick};
 use crate::call::{Marks, State};
 use crate::event::{EventId, Field, Kind, Value};
 use crate::watch::Seen;
-
-/// A recording for the mixer.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct MixJob {
-    /// The call.
-    pub cid: EventId,
-    /// The number of the attempt, from 1.
-    pub attempt: u32,
-    /// JSON: cid, dialogid, mgctxid, mgcgroup, srcfile, mgcpath, domains [{domain, wanted}], start, end (ms since 1970).
-    pub job: String,
-}
 
 /// How far an attempt has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -155,5 +144,5 @@ pub fn mixed(cid: EventId, state: MixState, attempt: u32, now_ms: i64) -> Vec<Ve
         (Field::Attempt, Value::Int(i64::from(attempt))),
     ];
     let name = format!("mix:{}:{attempt}", state.name());
-    decide::chunks(&[said(cid, Kind::Mix, now_ms, &name, &fields)])
+    chunks(&[said(cid, Kind::Mix, now_ms, &name, &fields)])
 }

@@ -26,6 +26,7 @@ mod rows;
 mod said;
 mod states;
 mod tell;
+mod tick;
 mod tombs;
 mod trim;
 mod watching;
@@ -34,15 +35,15 @@ use crate::event::EventId;
 use crate::watch::Limits;
 
 pub use apply::Applied;
-pub use decide::Tick;
 pub use domains::Counts;
 pub use keys::Lookup;
-pub use looks::{Probe, Rescue, rescued};
-pub use mixing::{MixJob, MixState, mixed};
+pub use looks::rescued;
+pub use mixing::{MixState, mixed};
 pub use outbox::{Depth, accepted};
 pub use pending::{Outgoing, Pending};
 pub use query::{Cursor, Filter, Page};
 pub use tell::{Told, Wanted, Whom, tell};
+pub use tick::{MixJob, Probe, Rescue, Tick};
 pub use trim::Trim;
 pub use watching::Owners;
 

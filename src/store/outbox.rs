@@ -106,10 +106,7 @@ impl Store {
         // They stay in the queue until the log has them.
         waiting.append(&mut self.outbox.due);
         self.outbox.due = waiting;
-        encode::in_chunks(&sets)
-            .into_iter()
-            .map(|(chunk, _)| chunk)
-            .collect()
+        chunks(&sets)
     }
 
     /// The records that a sink has not accepted, in order of closing.
@@ -376,6 +373,12 @@ pub(super) fn said(
     set
 }
 
+/// What was said of calls, as chunks for the log.
+pub(super) fn chunks<'s>(said: impl IntoIterator<Item = &'s EventSet>) -> Vec<Vec<u8>> {
+    let chunks = encode::in_chunks(said).into_iter();
+    chunks.map(|(chunk, _)| chunk).collect()
+}
+
 /// The fact that a sink accepted revisions, as chunks for the log.
 pub fn accepted(sink: &str, records: &[(EventId, u32)], now_ms: i64) -> Vec<Vec<u8>> {
     let sets: Vec<EventSet> = records
@@ -389,8 +392,5 @@ pub fn accepted(sink: &str, records: &[(EventId, u32)], now_ms: i64) -> Vec<Vec<
             said(cid, Kind::Accepted, now_ms, &name, &fields)
         })
         .collect();
-    encode::in_chunks(&sets)
-        .into_iter()
-        .map(|(chunk, _)| chunk)
-        .collect()
+    chunks(&sets)
 }
