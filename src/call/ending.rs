@@ -79,7 +79,8 @@ impl<'a> Verdict<'a> {
         let reason = self.reason;
         End {
             how,
-            ts: self.lastproof.or(ts),
+            // What came late may say more than was known when it was decided.
+            ts: self.lastproof.max(ts),
             word: Word {
                 reason,
                 ..Word::default()

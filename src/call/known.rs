@@ -15,6 +15,7 @@ use super::links::Links;
 use super::media::Media;
 use super::recording::Recording;
 use super::routing::Routing;
+use super::survival::{Known, Survival};
 use super::text::Text;
 use crate::event::{Class, Corrupt, Event, EventSet, Field, Head, Kind};
 
@@ -43,6 +44,8 @@ pub struct Call<'a> {
     pub recording: Recording<'a>,
     /// How it ended; `None` while it goes on.
     pub end: Option<End<'a>>,
+    /// What it outlived.
+    pub survival: Survival<'a>,
     /// How much of it is known.
     pub completeness: Completeness<'a>,
     /// Who serves it, as callstore packs it.
@@ -101,6 +104,7 @@ impl<'a> Call<'a> {
             media: Media::default(),
             recording: Recording::default(),
             end: None,
+            survival: Survival::default(),
             completeness: Completeness::default(),
             owner: None,
             conversed: false,
@@ -108,7 +112,13 @@ impl<'a> Call<'a> {
     }
 
     fn note(&mut self, event: &Event<'a>, ending: &mut Ending<'a>) {
+        let known = Known {
+            marks: self.life.marks,
+            dead_ts: self.life.dead_ts,
+        };
         self.life.apply(event, self.head.acallid);
+        self.survival
+            .apply(event, known, self.life.marks, self.owner);
         self.note_owner(event);
         ending.apply(event);
         self.completeness.apply(event);

@@ -54,8 +54,6 @@ marks! {
     RECORDING = 14;
     /// The links of the recording came.
     LINKS = 15;
-    /// Was declared dead and found alive.
-    REOPENED = 16;
     /// The dialog was declared dead by callstore.
     SYNTHETIC = 17;
     /// An attempt to have the recording mixed failed.
@@ -236,12 +234,10 @@ impl Life {
     fn revive(&mut self) {
         if self.marks.any(Marks::DEAD) && !self.has_ended() {
             self.marks.clear(Marks::DEAD.with(Marks::SYNTHETIC));
-            self.marks.set(Marks::REOPENED);
             self.dead_ts = 0;
         }
         if self.marks.any(Marks::DEADLINE) && !self.knows_end() {
             self.marks.clear(Marks::DEADLINE);
-            self.marks.set(Marks::REOPENED);
         }
     }
 

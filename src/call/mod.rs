@@ -12,6 +12,7 @@ pub mod media;
 pub mod recording;
 pub mod routing;
 pub mod state;
+pub mod survival;
 pub mod text;
 pub mod uri;
 

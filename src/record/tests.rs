@@ -17,7 +17,7 @@ const CONTEXT: Context<'_> = Context {
 };
 
 /// The keys of the format, in order.
-const KEYS: [&str; 29] = [
+const KEYS: [&str; 31] = [
     "schema",
     "record_id",
     "revision",
@@ -47,6 +47,8 @@ const KEYS: [&str; 29] = [
     "end",
     "durations",
     "completeness",
+    "reopened",
+    "rescued",
 ];
 
 fn record(events: impl IntoIterator<Item = Event<'static>>) -> Value {
@@ -80,6 +82,30 @@ fn every_record_has_all_keys_in_their_order() {
         assert_eq!(keys(&record["a"]), leg);
         assert_eq!(keys(&record["b"]), leg);
     }
+}
+
+#[test]
+fn what_a_call_outlived_is_written() {
+    let [verdict, mut dead] = death(90_000, 40_000);
+    dead.ts = T0 + 40_000;
+    let alive = ev(95_000, Kind::Verdict)
+        .with(Field::State, "alive")
+        .with(Field::Reason, "found_alive");
+    let rescued = ev(96_000, Kind::Rescued).with(Field::Newowner, "external:two");
+    let record = record([
+        invite().with(Field::Owner, "external:one"),
+        dlg_start(5, "f1"),
+        verdict,
+        dead,
+        alive,
+        rescued,
+        dlg_end(99_000, "bye", "a"),
+    ]);
+    let reopened = json!([{"ts": T0 + 95_000, "reason": "found_alive", "ended": T0 + 40_000}]);
+    let rescued = json!([{"ts": T0 + 96_000, "from": "external:one", "to": "external:two"}]);
+    assert_eq!(record["reopened"], reopened);
+    assert_eq!(record["rescued"], rescued);
+    assert_eq!(record["end"]["origin"], "signalled");
 }
 
 #[test]

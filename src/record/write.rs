@@ -43,11 +43,7 @@ pub fn write_live(call: &Call<'_>, context: &Context<'_>, state: State, out: &mu
     body(call, context, out);
     out.key("state");
     out.str(state.name());
-    out.key("owner");
-    match call.owner {
-        Some(owner) => out.owner(owner),
-        None => out.null(),
-    }
+    owner(out, "owner", call.owner);
     out.end_object();
 }
 
@@ -76,6 +72,7 @@ fn body(call: &Call<'_>, context: &Context<'_>, out: &mut impl Out) {
     }
     durations(call, out);
     completeness(call, out);
+    survival(call, out);
 }
 
 fn identity(call: &Call<'_>, context: &Context<'_>, out: &mut impl Out) {
@@ -308,6 +305,37 @@ fn durations(call: &Call<'_>, out: &mut impl Out) {
     int(out, "hold_ms", durations.hold_ms);
     int(out, "total_ms", durations.total_ms);
     out.end_object();
+}
+
+fn survival(call: &Call<'_>, out: &mut impl Out) {
+    out.key("reopened");
+    out.begin_array();
+    for reopened in &call.survival.reopened {
+        out.begin_object();
+        int(out, "ts", Some(reopened.ts));
+        text(out, "reason", Some(reopened.reason));
+        int(out, "ended", reopened.ended);
+        out.end_object();
+    }
+    out.end_array();
+    out.key("rescued");
+    out.begin_array();
+    for rescue in &call.survival.rescued {
+        out.begin_object();
+        int(out, "ts", Some(rescue.ts));
+        owner(out, "from", rescue.from);
+        owner(out, "to", rescue.to);
+        out.end_object();
+    }
+    out.end_array();
+}
+
+fn owner(out: &mut impl Out, key: &'static str, packed: Option<&str>) {
+    out.key(key);
+    match packed {
+        Some(packed) => out.owner(packed),
+        None => out.null(),
+    }
 }
 
 fn completeness(call: &Call<'_>, out: &mut impl Out) {

@@ -105,11 +105,7 @@ impl Store {
             Look::Decided(_) => self.now_ms,
             Look::At(at) => *at,
         };
-        let empty = Seen {
-            next_ms: seen.next_ms,
-            ..Seen::default()
-        };
-        if *seen != empty {
+        if !seen.is_empty() {
             self.watching.seen.insert(slot, seen);
         }
     }
@@ -128,7 +124,7 @@ impl Store {
             return Some(seen.appointment_ms);
         }
         let may_be_rescued = limits.rescue_ms > 0
-            && matches!(judged.reason, "owner_down" | "unreachable")
+            && judged.server_lost
             && matches!(entry.state, State::Confirmed | State::Held);
         let dialog = told.dialog.filter(|_| may_be_rescued)?;
         if seen.rescue_ms == 0 {

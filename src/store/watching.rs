@@ -121,20 +121,26 @@ impl Store {
                 owner,
                 dialogs: Some(ref dialogs),
             } => {
-                let dialogs = dialogs.iter();
                 let there: HashSet<Slot> = dialogs
+                    .iter()
                     .filter_map(|dialog| self.slot_of_dialog(dialog))
                     .collect();
                 for &slot in &there {
                     self.see(slot, |seen| seen.prove(now_ms));
                 }
-                for slot in self.served_by(owner) {
-                    let has_dialog = self
-                        .entry(slot)
-                        .is_some_and(|entry| entry.life.marks.any(Marks::DIALOG));
-                    if has_dialog && !there.contains(&slot) {
-                        self.see(slot, |seen| seen.miss(now_ms, &limits));
-                    }
+                let mut missing = self.served_by(owner);
+                missing.retain(|slot| {
+                    let entry = self.entry(*slot);
+                    entry.is_some_and(|entry| entry.life.marks.any(Marks::DIALOG))
+                        && !there.contains(slot)
+                });
+                // An owner that serves several and has nobody may have failed to say whom.
+                let is_doubtful = dialogs.is_empty() && missing.len() > 1;
+                for slot in missing {
+                    self.see(slot, |seen| match is_doubtful {
+                        true => seen.miss_all(now_ms, &limits),
+                        false => seen.miss(now_ms, &limits),
+                    });
                 }
             }
             Evidence::Rtp {

@@ -4,6 +4,8 @@
 //! proof of life takes back what was held against a dialog before it, and a lack of answers is counted by itself. Kept
 //! only for calls of which there is any. Used by the weighing and by the store. Must never: weigh.
 
+use std::hash::BuildHasher;
+
 use crate::call::Life;
 
 use super::{Limits, Server};
@@ -175,6 +177,10 @@ pub struct Seen {
     pub unanswered: InARow,
     /// Inventories in a row without the dialog.
     pub absent: InARow,
+    /// Inventories in a row by which its owner serves nobody, although it is known to serve several.
+    pub empty: InARow,
+    /// Whom all this is about: a hash of the owner, 0 while nobody looked.
+    owner_hash: u64,
     /// When it was last proven to live by an answer or an inventory; 0 if never.
     pub alive_ms: i64,
     /// Its RTP.
@@ -220,15 +226,29 @@ impl Seen {
         }
     }
 
-    /// A loss counts as long as the owner that was lost serves the call.
+    /// A loss counts as long as the owner that was lost serves the call, and so do the answers of an owner.
     pub fn settle_owner(&mut self, owner: Option<&str>) {
-        if self
-            .lost
-            .as_ref()
-            .is_some_and(|lost| Some(&*lost.owner) != owner)
-        {
+        let of_other = |lost: &Lost| Some(&*lost.owner) != owner;
+        if self.lost.as_ref().is_some_and(of_other) {
             self.lost = None;
         }
+        let hash = foldhash::fast::FixedState::default().hash_one(owner) | 1;
+        if self.owner_hash != 0 && self.owner_hash != hash {
+            (self.gone, self.unanswered) = Default::default();
+            (self.absent, self.empty) = Default::default();
+            (self.asked_ms, self.appointment_ms, self.rescue_ms) = (0, 0, 0);
+        }
+        self.owner_hash = hash;
+    }
+
+    /// Whether anything was seen or done; when the next look is, says nothing.
+    pub fn is_empty(&self) -> bool {
+        let nothing = Seen {
+            next_ms: self.next_ms,
+            owner_hash: self.owner_hash,
+            ..Seen::default()
+        };
+        *self == nothing
     }
 
     /// The answer of a probe, or a report that the dialog lives or is gone.
@@ -248,10 +268,16 @@ impl Seen {
         self.absent.count(now_ms, limits.repeat_ms);
     }
 
+    /// An inventory of its owner had nobody, where it is known to serve several.
+    pub fn miss_all(&mut self, now_ms: i64, limits: &Limits) {
+        self.empty.count(now_ms, limits.repeat_ms);
+    }
+
     /// It is proven to live.
     pub fn prove(&mut self, now_ms: i64) {
         self.alive_ms = self.alive_ms.max(now_ms);
-        (self.gone, self.unanswered, self.absent) = Default::default();
+        (self.gone, self.unanswered) = Default::default();
+        (self.absent, self.empty) = Default::default();
     }
 
     /// What was said of its RTP. What is older than what is known says nothing; of two that know the same packet the one
@@ -300,6 +326,10 @@ impl Seen {
         if self.absent.times > 0 {
             let row = self.absent;
             list.push(json!({"kind": "inventory", "absent": row.times, "at": row.last_ms}));
+        }
+        if self.empty.times > 0 {
+            let row = self.empty;
+            list.push(json!({"kind": "inventory", "empty": row.times, "at": row.last_ms}));
         }
         if let Some(media) = self.media {
             list.push(json!({"kind": "rtp", "active": media.active, "last_ms": media.last_ms}));

@@ -14,7 +14,7 @@ pub mod verdict;
 pub use brakes::Brakes;
 pub use evidence::{Answer, Evidence, Seen};
 pub use owner::Server;
-pub use verdict::{Case, Judgement, Verdict, weigh};
+pub use verdict::{Case, Judgement, Verdict, weigh, words};
 
 macro_rules! limits {
     ($( $(#[$doc:meta])* $name:ident = $default:literal; )*) => {

@@ -1,6 +1,7 @@
 //! The table of verdicts, row by row.
 
 use super::evidence::{Answer, Loss, Lost, Seen};
+use super::verdict::{TABLE, words};
 use super::{Case, Judgement, Limits, Server, Verdict, weigh};
 use crate::call::{Life, Marks};
 
@@ -96,7 +97,7 @@ fn a_call_against_which_nothing_is_held_lives() {
 #[test]
 fn an_owner_that_died_is_given_time_for_the_end_event_first() {
     let scene = scene(Server::Process).lose("killed", 10_000);
-    assert_eq!(scene.says(14_999), (Suspect, "owner_lost"));
+    assert_eq!(scene.says(14_999), (Suspect, "end_awaited"));
     assert_eq!(scene.at(14_999).again_ms, 15_000);
     assert_eq!(scene.says(15_000), (Dead, "owner_down"));
     assert_eq!(scene.at(15_000).kinds, 1);
@@ -109,6 +110,64 @@ fn an_owner_that_ended_in_order_or_unseen_is_given_more() {
         assert_eq!(scene.says(69_999).0, Suspect);
         assert_eq!(scene.says(70_000), (Dead, "owner_down"));
     }
+}
+
+#[test]
+fn who_does_not_know_a_dialog_decides_nothing_while_its_end_may_still_come() {
+    for reason in ["normal", "noproc", "killed"] {
+        let mut scene = scene(Server::Process).lose(reason, 10_000);
+        let grace_ms = match reason {
+            "killed" => scene.limits.end_grace_ms,
+            _ => scene.limits.end_grace_orderly_ms,
+        };
+        let again_ms = 10_001 + scene.limits.repeat_ms;
+        scene = scene.answer(&[(Gone, 10_001), (Gone, again_ms)]);
+        for at_ms in [10_001, again_ms] {
+            scene.seen.miss(at_ms, &scene.limits);
+        }
+        let before = scene.says(10_000 + grace_ms - 1);
+        assert_eq!(before, (Suspect, "end_awaited"), "{reason}");
+        let (verdict, kinds) = (
+            scene.says(10_000 + grace_ms),
+            scene.at(10_000 + grace_ms).kinds,
+        );
+        assert_eq!((verdict, kinds), ((Dead, "owner_down"), 3), "{reason}");
+    }
+}
+
+#[test]
+fn an_inventory_of_nobody_counts_where_something_else_says_the_same() {
+    let mut scene = scene(Server::External);
+    for at_ms in [10_000, 20_000, 30_000] {
+        scene.seen.miss_all(at_ms, &scene.limits);
+    }
+    assert_eq!(scene.says(30_000), (Alive, "nothing_held_against"));
+    let gone = scene.answer(&[(Gone, 31_000)]);
+    assert_eq!(gone.says(31_000), (Dead, "not_in_inventory"));
+    assert_eq!(gone.at(31_000).kinds, 2);
+    let lives = gone.answer(&[(Lives, 32_000), (Gone, 62_000)]);
+    assert_eq!(lives.says(62_000), (Suspect, "probe_doubt"));
+}
+
+#[test]
+fn every_reason_has_words_and_every_death_but_of_age_has_lost_its_server() {
+    for row in TABLE {
+        assert!(words(row.reason).is_some_and(|words| words.contains(' ')));
+        let lost = row.verdict == Dead && row.reason != "age";
+        assert_eq!(row.server_lost, lost, "{}", row.reason);
+    }
+    assert_eq!(words("no such reason"), None);
+}
+
+#[test]
+fn what_was_held_against_a_call_under_one_owner_is_not_held_against_the_next() {
+    let mut scene = scene(Server::External).answer(&[(Gone, 30_000), (Gone, 60_000)]);
+    scene.seen.settle_owner(Some("one"));
+    assert_eq!(scene.says(60_000), (Dead, "probe_gone"));
+    scene.seen.settle_owner(Some("one"));
+    assert_eq!(scene.says(60_000), (Dead, "probe_gone"));
+    scene.seen.settle_owner(Some("two"));
+    assert_eq!(scene.says(60_000).0, Alive);
 }
 
 #[test]

@@ -56,54 +56,103 @@ pub struct Judgement {
     pub verdict: Verdict,
     /// The row of the table, in one word.
     pub reason: &'static str,
+    /// The same as people read it.
+    pub words: &'static str,
+    /// Whether the server of its signalling is lost: a conversation might be restored by another.
+    pub server_lost: bool,
     /// On how many kinds of evidence it rests.
     pub kinds: u32,
     /// When time alone may change it; `i64::MAX` for never.
     pub again_ms: i64,
 }
 
-/// A row: when it applies, what it says, and why in one word.
-type Row = (fn(&Signs) -> bool, Verdict, &'static str);
+/// A row of the table.
+#[derive(Clone, Copy, Debug)]
+pub struct Row {
+    applies: fn(&Signs) -> bool,
+    /// What it says.
+    pub verdict: Verdict,
+    /// Why, in one word: it stands in events.
+    pub reason: &'static str,
+    /// Why, as people read it.
+    pub words: &'static str,
+    /// Whether a conversation that is dead by it has lost the server of its signalling, and might be restored by another.
+    pub server_lost: bool,
+}
 
-/// Rows of the table from the gravest to the lightest: the first that applies counts.
-const TABLE: [Row; 15] = {
-    use Verdict::*;
-    [
-        (|it| it.ended, Alive, "ended"),
-        (
-            |it| it.is_lost() && it.media_awaited,
-            Suspect,
-            "media_awaited",
-        ),
-        (
-            |it| it.is_orphan() && it.orphan_media,
-            Suspect,
-            "media_flows",
-        ),
-        (|it| it.owner_died, Dead, "owner_down"),
-        (|it| it.gone, Dead, "probe_gone"),
-        (|it| it.absent, Dead, "not_in_inventory"),
-        (|it| it.cut_off && it.cut_off_media, Suspect, "media_flows"),
-        (|it| it.cut_off, Dead, "unreachable"),
-        (
-            |it| !it.monitored && it.unanswered && it.silent,
-            Dead,
-            "silent",
-        ),
-        (|it| !it.monitored && it.aged, Dead, "age"),
-        (|it| it.owner_doubt, Suspect, "owner_lost"),
-        (|it| it.answer_doubt, Suspect, "probe_doubt"),
-        (|it| it.media_doubt, Suspect, "rtp_silent"),
-        (|it| it.time_doubt, Suspect, "no_progress"),
-        (|_| true, Alive, "nothing_held_against"),
-    ]
-};
+macro_rules! table {
+    ($( $verdict:ident $reason:literal $words:literal $(=> $server_lost:ident)? if $applies:expr; )*) => {
+        /// From the gravest row to the lightest: the first that applies counts. The last one always does.
+        pub const TABLE: &[Row] = &[ $( Row {
+            applies: $applies,
+            verdict: Verdict::$verdict,
+            reason: $reason,
+            words: $words,
+            server_lost: matches!(stringify!($($server_lost)?).as_bytes(), b"server_lost"),
+        }, )* ];
+    };
+}
+
+table! {
+    Alive "ended" "its end was said"
+        if |it| it.ended;
+    Suspect "end_awaited" "its owner is gone; its end may still be on its way"
+        if |it| it.end_awaited;
+    Suspect "media_awaited" "its owner is lost; reports of its RTP may still be on their way to a new active"
+        if |it| it.is_lost() && it.media_awaited;
+    Suspect "media_flows" "nobody controls it, but its RTP flows"
+        if |it| it.is_orphan() && it.orphan_media;
+    Dead "owner_down" "its owner is gone, and no end came within the grace" => server_lost
+        if |it| it.owner_died;
+    Dead "probe_gone" "its owner said twice that it does not serve it" => server_lost
+        if |it| it.gone;
+    Dead "not_in_inventory" "two inventories of its owner did not have it" => server_lost
+        if |it| it.absent;
+    Suspect "media_flows" "its owner is out of reach, but its RTP flows"
+        if |it| it.cut_off && it.cut_off_media;
+    Dead "unreachable" "its owner is out of reach for longer than the grace" => server_lost
+        if |it| it.cut_off;
+    Dead "silent" "nobody answers for it, and its RTP is silent for long" => server_lost
+        if |it| !it.monitored && it.unanswered && it.silent;
+    Dead "age" "no proof of life for longer than a call lasts, and nobody answers for it"
+        if |it| !it.monitored && it.aged;
+    Suspect "owner_lost" "its owner is out of reach, for less than the grace"
+        if |it| it.owner_doubt;
+    Suspect "probe_doubt" "an answer or an inventory speaks against it, or nobody answers"
+        if |it| it.answer_doubt;
+    Suspect "rtp_silent" "its RTP is silent for a while"
+        if |it| it.media_doubt;
+    Suspect "no_progress" "it rings, or lasts, for longer than calls do"
+        if |it| it.time_doubt;
+    Alive "nothing_held_against" "nothing is held against it"
+        if |_| true;
+}
+
+/// Why a call stands as a look back found it, as people read it: reasons that no row of the table has.
+const OTHER_REASONS: [(&str, &str); 4] = [
+    ("found_alive", "it was declared dead and is proven to live"),
+    (
+        "media_stopped",
+        "its RTP went on for longer than was known, and has stopped",
+    ),
+    ("stop_lost", "its end is known, and dlg_stop never came"),
+    ("dlg_dead", "the platform said that it is dead"),
+];
+
+/// What a reason means.
+pub fn words(reason: &str) -> Option<&'static str> {
+    let rows = TABLE.iter().map(|row| (row.reason, row.words));
+    rows.chain(OTHER_REASONS)
+        .find_map(|(known, words)| (known == reason).then_some(words))
+}
 
 /// What a case shows, sign by sign.
 #[derive(Clone, Copy, Debug, Default)]
-struct Signs {
+pub struct Signs {
     /// Its end was said.
     ended: bool,
+    /// Its owner is gone, and an end that it said may still come.
+    end_awaited: bool,
     /// Its owner is gone, and no end came within the grace.
     owner_died: bool,
     /// Its owner said twice that it does not have it.
@@ -158,11 +207,13 @@ pub fn weigh(case: &Case<'_>) -> Judgement {
         again_ms: i64::MAX,
     };
     let (signs, kinds) = read(case, &mut clock);
-    let row = TABLE.iter().find(|(applies, ..)| applies(&signs));
-    let &(_, verdict, reason) = row.unwrap_or(&TABLE[TABLE.len() - 1]);
+    let row = TABLE.iter().find(|row| (row.applies)(&signs));
+    let row = row.unwrap_or(&TABLE[TABLE.len() - 1]);
     Judgement {
-        verdict,
-        reason,
+        verdict: row.verdict,
+        reason: row.reason,
+        words: row.words,
+        server_lost: row.server_lost,
         kinds,
         again_ms: clock.again_ms,
     }
@@ -215,15 +266,20 @@ fn read(case: &Case<'_>, clock: &mut Clock) -> (Signs, u32) {
         let is_past = clock.is_past(lost.at_ms + grace_ms);
         signs.cut_off = is_past && lost.how == Loss::Unreachable;
         signs.owner_died = is_past && lost.how != Loss::Unreachable;
+        signs.end_awaited = !is_past && lost.how != Loss::Unreachable;
         since_ms = since_ms.min(lost.at_ms);
     }
     // What the call did since then takes back that somebody did not know it.
     let holds = |row: &InARow| row.times > 0 && life.last_ts <= row.last_ms.saturating_add(SKEW_MS);
-    let [gone, absent] =
-        [seen.gone, seen.absent].map(|row| Some(row).filter(holds).unwrap_or_default());
+    let [gone, mut absent, empty] =
+        [seen.gone, seen.absent, seen.empty].map(|row| Some(row).filter(holds).unwrap_or_default());
+    signs.unanswered = seen.unanswered.times >= limits.probe_misses;
+    // That an owner serves nobody any more may be an error: it counts where something else says the same.
+    if empty.times >= TWICE && (gone.times > 0 || signs.unanswered || signs.owner_doubt) {
+        absent = empty;
+    }
     signs.gone = gone.times >= TWICE;
     signs.absent = absent.times >= TWICE;
-    signs.unanswered = seen.unanswered.times >= limits.probe_misses;
     signs.answer_doubt = gone.times > 0 || absent.times > 0 || signs.unanswered;
     for row in [gone, absent] {
         if row.times >= TWICE {
