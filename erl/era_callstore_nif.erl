@@ -87,7 +87,8 @@
     | {rtp, dialogid | mgctxid, Id :: binary(), LastMs :: integer(), Active :: boolean()}
     | {alive | gone, DialogId :: binary()}.
 %% A mass death: told when it begins and when it has grown; the same mass death has the same `Since'.
--type alarm() :: {mass_death, NodeOrOwner :: binary(), SinceMs :: integer(), Held :: pos_integer()}.
+%% How many died, and how many of them the brakes made wait.
+-type alarm() :: {mass_death, NodeOrOwner :: binary(), SinceMs :: integer(), pos_integer(), Held :: non_neg_integer()}.
 %% `owners': those named of a call for the first time since the last tick.
 -type tick() :: #{
     chunk := chunk() | none,

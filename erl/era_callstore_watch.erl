@@ -252,13 +252,13 @@ told(Evidence, #state{group = Group, store = Store} = State) ->
     State.
 
 %% One alarm for a mass death, whose count grows.
-alarm({mass_death, Of, Since, Held}, #state{group = Group, alarms = Alarms} = State) ->
-    Alarm = #{kind => mass_death, 'of' => Of, since_ms => Since, held => Held},
+alarm({mass_death, Of, Since, Count, Held}, #state{group = Group, alarms = Alarms} = State) ->
+    Alarm = #{kind => mass_death, 'of' => Of, since_ms => Since, count => Count, held => Held},
     case [A || #{'of' := O, since_ms := S} = A <- Alarms, O =:= Of, S =:= Since] of
         [Known] ->
             State#state{alarms = [case A of Known -> Alarm; _ -> A end || A <- Alarms]};
         [] ->
-            What = "many calls of one owner are found dead at once; the brakes hold them",
+            What = "many calls of one owner are found dead at once",
             ?LOG_ERROR(Alarm#{what => What, group => Group}),
             State#state{alarms = lists:sublist([Alarm | Alarms], ?ALARMS_KEPT)}
     end.

@@ -149,7 +149,16 @@ fn tick_term<'a>(env: Env<'a>, tick: &Tick) -> Term<'a> {
     let owners: Vec<Term<'a>> = tick.owners.iter().map(|owner| text(owner)).collect();
     let alarms = tick.alarms.iter();
     let alarms: Vec<Term<'a>> = alarms
-        .map(|it| (atoms::mass_death(), text(&it.of), it.since_ms, it.held).encode(env))
+        .map(|it| {
+            (
+                atoms::mass_death(),
+                text(&it.of),
+                it.since_ms,
+                it.count,
+                it.held,
+            )
+                .encode(env)
+        })
         .collect();
     let rows = [
         (atoms::chunk(), first(env, &tick.chunks)),

@@ -21,12 +21,18 @@ pub struct Told<'e> {
     pub has_dlg_dead: bool,
     /// The time of that.
     dead_ts: i64,
+    /// When the call was closed because its last word never came.
+    closed_ms: i64,
+    /// Why it was closed without it, where no end was said after that.
+    pub closed_for: Option<&'e str>,
     /// When the last verdict was said.
     judged_ts: i64,
     /// The last proof of life that the last verdict of a death rests on.
     pub proof_ts: i64,
     /// When that death was noticed.
     pub detected_ms: i64,
+    /// Why it was held to be dead, and the evidence, a JSON list.
+    pub death: (Option<&'e str>, Option<Value<'e>>),
     /// The mix: attempts so far, and when something was last said of it.
     pub mix: (u32, i64),
 }
@@ -41,9 +47,9 @@ impl<'e> Told<'e> {
         told
     }
 
-    /// Since when it is known to be dead: the same on every node, and whatever comes after it.
+    /// Since when it is known that nobody serves it: the same on every node, and whatever comes after it.
     pub fn died_ms(&self) -> i64 {
-        self.detected_ms.max(self.dead_ts)
+        self.detected_ms.max(self.dead_ts).max(self.closed_ms)
     }
 
     fn note(&mut self, event: &Event<'e>) {
@@ -54,11 +60,16 @@ impl<'e> Told<'e> {
         self.ghost = event.get(Field::Ghost).or(self.ghost);
         match event.kind {
             Kind::DlgDead => (self.has_dlg_dead, self.dead_ts) = (true, event.ts),
+            Kind::CallClosed => {
+                (self.closed_ms, self.closed_for) = (event.ts, event.str(Field::Reason));
+            }
+            Kind::DlgEnd | Kind::DlgStop => self.closed_for = None,
             Kind::Verdict => {
                 self.judged_ts = self.judged_ts.max(event.ts);
                 if event.str(Field::State) == Some("dead") {
                     self.proof_ts = event.int(Field::Lastproof).unwrap_or(self.proof_ts);
                     self.detected_ms = event.int(Field::Detected).unwrap_or(event.ts);
+                    self.death = (event.str(Field::Reason), event.get(Field::Evidence));
                 }
             }
             Kind::Mix => {

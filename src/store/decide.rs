@@ -126,6 +126,7 @@ impl Store {
             }
         }
         tick.alarms = self.watching.brakes.alarms(self.now_ms);
+        self.watching.questions.let_go(self.now_ms);
         self.name_owners(&mut tick);
         tick.chunks = chunks(decided.iter().map(Box::as_ref));
         tick.next_ms = if self.overdue.len() > decided.len() || !self.watching.named.is_empty() {

@@ -1,9 +1,10 @@
-//! Why a call is as it is: its events in order, what each changed, and where its record is.
+//! Why a call is as it is: its events in order, what each changed, where its record is, and how it stands or was judged.
 
 use super::Store;
 use super::deaths::dlg_dead_id;
-use crate::call::Life;
+use crate::call::{Life, State};
 use crate::event::{Class, Event, EventId, Field, Kind};
+use crate::watch::words;
 
 impl Store {
     /// One line an event: when, what, who said it, which state it led to; then where the record is.
@@ -35,6 +36,10 @@ impl Store {
                     line.push_str(&format!(" {}={value}", field.name()));
                 }
             }
+            let decided = matches!(event.kind, Kind::Verdict | Kind::CallClosed);
+            if let Some(words) = event.str(Field::Reason).filter(|_| decided).and_then(words) {
+                line.push_str(&format!(" ({words})"));
+            }
             lines.push(line);
         }
         lines.push(format!(
@@ -44,8 +49,12 @@ impl Store {
         ));
         lines.push(self.where_is_the_record(entry));
         if let Some((judged, evidence)) = self.verdict(cid) {
-            let (verdict, reason) = (judged.verdict.name(), judged.reason);
-            lines.push(format!("watch: {verdict}, {reason} {evidence}"));
+            let verdict = match entry.state {
+                State::Closed => entry.state.name(),
+                _ => judged.verdict.name(),
+            };
+            let (words, reason) = (judged.words, judged.reason);
+            lines.push(format!("watch: {verdict}, {words} ({reason}) {evidence}"));
         }
         Some(lines)
     }

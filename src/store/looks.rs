@@ -1,4 +1,4 @@
-//! Looks at calls whose time has come: what was seen is weighed, owners are asked, the dead are told.
+//! Looks at calls that are not over, and whose time has come: what was seen is weighed, owners are asked, the dead are told.
 //!
 //! Only [`Store::tick`] looks, which only the active instance calls. Always holds: a call that is not over is looked at
 //! again at some time; a death on one kind of evidence keeps the appointment that the brakes gave it; what is found is
@@ -10,7 +10,7 @@ use super::entry::Entry;
 use super::keys::Slot;
 use super::outbox::{chunks, said};
 use super::tick::{Probe, Rescue, Tick};
-use crate::call::{Marks, State};
+use crate::call::State;
 use crate::event::chunk::MAX_EVENTS;
 use crate::event::{EventId, EventSet, Field, Kind, Value};
 use crate::watch::{Judgement, Seen, Server, Verdict, owner};
@@ -45,7 +45,7 @@ impl Store {
         let seen = self.watching.seen.get(&slot);
         match seen {
             Some(seen) => seen.next_ms,
-            None if entry.state.is_over() => self.mix_deadline(entry),
+            None if entry.state.is_over() => self.back_deadline(entry),
             None => self.next_round(entry),
         }
     }
@@ -74,13 +74,12 @@ impl Store {
         let look = match judged.verdict {
             Verdict::Dead => {
                 let brakes = &mut self.watching.brakes;
-                let mut appoint =
-                    |now_ms, per_s| brakes.appoint(&owner::brake_key(told.owner), now_ms, per_s);
-                let limits = &self.settings.limits;
-                if judged.kinds > 1 || limits.ends_per_s == 0 {
-                    seen.appointment_ms = self.now_ms;
-                } else if seen.appointment_ms == 0 {
-                    seen.appointment_ms = appoint(self.now_ms, limits.ends_per_s);
+                let (is_sure, per_s) = (judged.kinds > 1, self.settings.limits.ends_per_s);
+                if seen.appointment_ms == 0 {
+                    let key = owner::brake_key(told.owner);
+                    seen.appointment_ms = brakes.appoint(&key, self.now_ms, per_s, is_sure);
+                } else if is_sure {
+                    seen.appointment_ms = seen.appointment_ms.min(self.now_ms);
                 }
                 match self.wait_for_rescue(entry, &mut seen, &told, &judged, tick) {
                     Some(until_ms) => Look::At(until_ms),
@@ -100,7 +99,7 @@ impl Store {
         look
     }
 
-    fn keep(&mut self, slot: Slot, mut seen: Box<Seen>, look: &Look) {
+    pub(super) fn keep(&mut self, slot: Slot, mut seen: Box<Seen>, look: &Look) {
         seen.next_ms = match look {
             Look::Decided(_) => self.now_ms,
             Look::At(at) => *at,
@@ -199,47 +198,6 @@ impl Store {
             None if is_aged => decision.aged(entry),
             _ => decision.died(entry, told),
         }
-    }
-
-    /// Looks at a call that is over: whether it lives after all, went on for longer, or has a recording to be mixed.
-    pub(super) fn look_back(&mut self, slot: Slot, tick: &mut Tick) -> Look {
-        let Some(entry) = self.calls.get(slot as usize).and_then(Option::as_deref) else {
-            return Look::At(i64::MAX);
-        };
-        if entry.state != State::Dead {
-            self.watching.seen.remove(&slot);
-            return Look::At(i64::MAX);
-        }
-        let mut seen = self.watching.seen.remove(&slot).unwrap_or_default();
-        let told = Told::of(entry);
-        let limits = &self.settings.limits;
-        let synthetic = entry.life.marks.any(Marks::SYNTHETIC)
-            && !entry.life.marks.any(Marks::END.with(Marks::STOP));
-        let flows_until_ms = seen
-            .media
-            .filter(|media| media.flows(self.now_ms, limits))
-            .map(|media| media.told_ms + limits.rtp_suspect_ms);
-        let heard_ms = seen.media.map_or(0, |media| media.last_ms);
-        let decision = |reason, lastproof, evidence| Decision {
-            reason,
-            evidence,
-            lastproof,
-            now_ms: self.now_ms,
-        };
-        let evidence = seen.to_json(None);
-        let look = if synthetic && seen.alive_ms >= told.detected_ms.max(1) {
-            let found = decision("found_alive", seen.alive_ms, &evidence);
-            Look::Decided(Box::new(found.lives(entry, &told)))
-        } else if synthetic && heard_ms > told.proof_ts && flows_until_ms.is_none() {
-            // The conversation went on for longer than was known.
-            let amended = decision("media_stopped", heard_ms, &evidence);
-            Look::Decided(Box::new(amended.died(entry, &told)))
-        } else {
-            let mix_ms = self.look_for_mix(entry, &mut seen, &told, flows_until_ms, tick);
-            Look::At(mix_ms.min(flows_until_ms.unwrap_or(i64::MAX)))
-        };
-        self.keep(slot, seen, &look);
-        look
     }
 
     /// The owners that were named since the last tick.

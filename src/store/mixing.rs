@@ -1,4 +1,5 @@
-//! The recordings of dead dialogs: no `dlg_stop` will ask for their mix, so callstore does.
+//! The recordings of dialogs that nobody serves any more: no `dlg_stop` will ask for their mix, so callstore does. A dialog
+//! whose end was said and whose `dlg_stop` never came is one of them.
 //!
 //! A job is given out when RTP has stopped on the media context, or a limit has passed; again with growing pauses until
 //! the log says that the mixer took it. Each attempt is an event, so a new active instance goes on where the last one
@@ -36,12 +37,15 @@ impl MixState {
 }
 
 impl Entry {
-    /// Whether the recording of a dead dialog is to be mixed.
-    fn wants_mix(&self) -> bool {
+    /// Whether the recording of a dialog that is dead, or that ended without its last word, is to be mixed.
+    pub(super) fn wants_mix(&self) -> bool {
         let done = Marks::LINKS.with(Marks::MIX_ACCEPTED).with(Marks::STOP);
-        self.state == State::Dead
-            && self.life.marks.any(Marks::RECORDING)
-            && !self.life.marks.any(done)
+        let is_left = match self.state {
+            State::Dead => !self.awaits_stop,
+            State::Closed => self.life.marks.any(Marks::DEADLINE),
+            _ => false,
+        };
+        is_left && self.life.marks.any(Marks::RECORDING) && !self.life.marks.any(done)
     }
 }
 
@@ -87,7 +91,12 @@ impl Store {
         }
         seen.mix_ms = now_ms;
         let attempt = attempts + 1;
-        tick.mix.extend(self.mix_job(entry, attempt));
+        tick.mix
+            .extend(super::mix_job::write(entry).map(|job| MixJob {
+                cid: entry.cid,
+                attempt,
+                job,
+            }));
         now_ms + self.pause_ms(attempt)
     }
 
@@ -99,41 +108,6 @@ impl Store {
             .mix_retry_ms
             .saturating_mul(1 << doublings)
             .min(limits.mix_retry_max_ms.max(limits.mix_retry_ms))
-    }
-
-    fn mix_job(&self, entry: &Entry, attempt: u32) -> Option<MixJob> {
-        use serde_json::json;
-        let call = entry.call()?;
-        let mut source = [None, None];
-        for event in entry.told().ok()? {
-            for (place, field) in source.iter_mut().zip([Field::Srcfile, Field::Mgcpath]) {
-                *place = event
-                    .text(field)
-                    .map(std::borrow::Cow::into_owned)
-                    .or(place.take());
-            }
-        }
-        let text = |text: crate::call::Text<'_>| text.with(str::to_owned);
-        let domains: Vec<_> = (call.recording.domains.iter())
-            .map(|wish| json!({"domain": text(wish.domain), "wanted": wish.wanted}))
-            .collect();
-        let [srcfile, mgcpath] = source;
-        let job = json!({
-            "cid": Value::Uuid(entry.cid).text(),
-            "dialogid": call.legs.dialogid.map(text),
-            "mgctxid": call.media.mgctxid.map(text),
-            "mgcgroup": call.media.mgcgroup.map(text),
-            "srcfile": srcfile,
-            "mgcpath": mgcpath,
-            "domains": domains,
-            "start": call.answer(),
-            "end": call.end_ts(),
-        });
-        Some(MixJob {
-            cid: entry.cid,
-            attempt,
-            job: job.to_string(),
-        })
     }
 }
 

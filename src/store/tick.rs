@@ -53,6 +53,6 @@ pub struct MixJob {
     pub cid: EventId,
     /// The number of the attempt, from 1.
     pub attempt: u32,
-    /// JSON: cid, dialogid, mgctxid, mgcgroup, srcfile, mgcpath, domains [{domain, wanted}], start, end (ms since 1970).
+    /// JSON, as [`super::mix_job`] lays it out.
     pub job: String,
 }

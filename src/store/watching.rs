@@ -13,8 +13,9 @@ use super::keys::{Lookup, Slot};
 use crate::call::{Marks, State};
 use crate::event::EventId;
 use crate::event::value::lenient_uuid;
-use crate::watch::evidence::{Loss, Lost, Stream};
-use crate::watch::{Brakes, Case, Evidence, Judgement, Seen, Server, owner, weigh};
+use crate::watch::evidence::Stream;
+use crate::watch::seen::{Loss, Lost};
+use crate::watch::{Brakes, Case, Evidence, Judgement, Seen, Server, Verdict, owner, weigh};
 
 /// What the active instance sees.
 #[derive(Debug, Default)]
@@ -27,6 +28,8 @@ pub struct Watching {
     pub seen: HashMap<Slot, Box<Seen>, foldhash::fast::FixedState>,
     /// What holds mass deaths.
     pub brakes: Brakes,
+    /// What holds questions about those that were declared dead.
+    pub questions: Brakes,
     /// Calls of which an owner was named that had not been named of them before.
     pub named: Vec<Slot>,
 }
@@ -37,6 +40,7 @@ impl Watching {
         self.seen.capacity() * 17
             + self.seen.len() * Seen::BYTES
             + self.brakes.heap_bytes()
+            + self.questions.heap_bytes()
             + self.named.capacity() * size_of::<Slot>()
     }
 
@@ -169,7 +173,7 @@ impl Store {
 
     /// Notes what was seen of a call, which is looked at by the next tick.
     fn see(&mut self, slot: Slot, note: impl FnOnce(&mut Seen)) {
-        let matters = |entry: &Entry| !entry.state.is_over() || entry.state == State::Dead;
+        let matters = |entry: &Entry| !entry.state.is_over() || entry.is_looked_back_at();
         if self.entry(slot).is_some_and(matters) {
             let seen = self.watching.seen.entry(slot).or_default();
             note(seen);
@@ -258,10 +262,17 @@ impl Store {
             .map(|(slot, _)| slot)
     }
 
-    /// How a call stands now, and the evidence, a JSON list. `None` where there is no such call or this is not the active.
+    /// How a call stands now, or how it was judged where it is over; and the evidence, a JSON list. `None` where there is no
+    /// such call, or it lives and this is not the active.
     pub fn verdict(&self, cid: EventId) -> Option<(Judgement, String)> {
-        let slot = self.slot_of(cid).filter(|_| self.watching.active)?;
+        let slot = self.slot_of(cid)?;
         let entry = self.entry(slot)?;
+        if entry.state.is_over() {
+            return Some(judged(entry));
+        }
+        if !self.watching.active {
+            return None;
+        }
         let none = Seen::default();
         let seen = self.watching.seen.get(&slot).map_or(&none, Box::as_ref);
         let owner = entry.owner();
@@ -288,6 +299,19 @@ impl Store {
             limits: &self.settings.limits,
         })
     }
+}
+
+/// How a call that is over was judged.
+fn judged(entry: &Entry) -> (Judgement, String) {
+    let told = Told::of(entry);
+    let is_dead = entry.state == State::Dead && !entry.life.marks.any(Marks::END);
+    let (verdict, reason) = match is_dead {
+        true => (Verdict::Dead, told.death.0.unwrap_or("dlg_dead")),
+        false => (Verdict::Alive, told.closed_for.unwrap_or("ended")),
+    };
+    let evidence = told.death.1.filter(|_| is_dead);
+    let evidence = evidence.map_or_else(|| "[]".into(), |it| it.text().into_owned());
+    (Judgement::decided(verdict, reason), evidence)
 }
 
 impl Entry {

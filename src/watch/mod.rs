@@ -7,13 +7,15 @@
 pub mod brakes;
 pub mod evidence;
 pub mod owner;
+pub mod seen;
 #[cfg(test)]
 mod tests;
 pub mod verdict;
 
 pub use brakes::Brakes;
-pub use evidence::{Answer, Evidence, Seen};
+pub use evidence::{Answer, Evidence};
 pub use owner::Server;
+pub use seen::Seen;
 pub use verdict::{Case, Judgement, Verdict, weigh, words};
 
 macro_rules! limits {
@@ -80,6 +82,8 @@ limits! {
     rtp_dead_ms = 300_000;
     /// On hold, limits of silence are so many times as long.
     hold_times = 10;
+    /// How long after a death its dialog is asked for some times more, should it live after all; 0: never.
+    dead_probe_ms = 300_000;
     /// How long an end is awaited after the owner has died.
     end_grace_ms = 5_000;
     /// How long an end is awaited after the owner has ended in order, or was gone before anybody looked.

@@ -1,6 +1,7 @@
 //! The table of verdicts, row by row.
 
-use super::evidence::{Answer, Loss, Lost, Seen};
+use super::evidence::Answer;
+use super::seen::{Loss, Lost, Seen};
 use super::verdict::{TABLE, words};
 use super::{Case, Judgement, Limits, Server, Verdict, weigh};
 use crate::call::{Life, Marks};

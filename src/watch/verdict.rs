@@ -4,7 +4,7 @@
 //! twice); an owner whose monitor stands is never dead for silence or age; while RTP flows a conversation is left open
 //! for a limited time. Pure: the same case gives the same judgement. Used by the store.
 
-use super::evidence::{InARow, Loss, Seen};
+use super::seen::{InARow, Loss, Seen};
 use super::{Limits, Server};
 use crate::call::{Life, Marks, State};
 
@@ -199,6 +199,23 @@ impl Signs {
 const SKEW_MS: i64 = 2_000;
 /// So many times in a row must an owner say that it does not have a dialog.
 const TWICE: i64 = 2;
+
+impl Judgement {
+    /// What was decided, by the word that stands in the event.
+    pub fn decided(verdict: Verdict, reason: &str) -> Judgement {
+        let rows = TABLE.iter().map(|row| (row.reason, row.words));
+        let known = rows.chain(OTHER_REASONS).find(|(it, _)| *it == reason);
+        let (reason, words) = known.unwrap_or(("other", "for a reason of another version"));
+        Judgement {
+            verdict,
+            reason,
+            words,
+            server_lost: false,
+            kinds: 0,
+            again_ms: i64::MAX,
+        }
+    }
+}
 
 /// Weighs a case.
 pub fn weigh(case: &Case<'_>) -> Judgement {

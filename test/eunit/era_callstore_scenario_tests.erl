@@ -301,7 +301,11 @@ hold(<<"closed">>, Wanted, _Run) ->
     era_callstore_scenario:differences("closed", Wanted, maps:get(closed, group_status()));
 hold(<<"alarms">>, Wanted, _Run) ->
     #{watch := #{alarms := Alarms}} = group_status(),
-    Told = #{<<"mass_death">> => length(Alarms), <<"held">> => lists:sum([Held || #{held := Held} <- Alarms])},
+    Told = #{
+        <<"mass_death">> => length(Alarms),
+        <<"count">> => lists:sum([Count || #{count := Count} <- Alarms]),
+        <<"held">> => lists:sum([Held || #{held := Held} <- Alarms])
+    },
     era_callstore_scenario:differences("alarms", Wanted, Told);
 hold(<<"dlg_dead">>, #{<<"all">> := Wanted}, _Run) ->
     Deaths = era_callstore_scenario_owners:deaths(),

@@ -63,8 +63,8 @@ pub struct Player {
     pub mixes: BTreeMap<EventId, Vec<String>>,
     /// Whether the mixer takes jobs.
     pub mixer_takes: bool,
-    /// The mass deaths: of whom and since when, and how many the brakes held.
-    pub alarms: BTreeMap<(String, i64), usize>,
+    /// The mass deaths: of whom and since when, how many died, and how many of them the brakes held.
+    pub alarms: BTreeMap<(String, i64), (usize, usize)>,
     /// By sink and call, every revision in the order of delivery.
     pub delivered: Vec<BTreeMap<EventId, Vec<Delivered>>>,
 }
@@ -196,7 +196,8 @@ impl Player {
                 chunks.extend(mixed(cid, state, attempt, now_ms));
             }
             for alarm in tick.alarms {
-                self.alarms.insert((alarm.of, alarm.since_ms), alarm.held);
+                self.alarms
+                    .insert((alarm.of, alarm.since_ms), (alarm.count, alarm.held));
             }
             for cid in chunks.iter().flat_map(|chunk| deaths(chunk)) {
                 let state = self.call(cid).map(|call| call["state"].clone());

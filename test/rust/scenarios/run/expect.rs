@@ -29,8 +29,10 @@ impl Run<'_> {
             "closed" => return count(self.player.store.totals().closed, found),
             "alarms" => {
                 let alarms = &self.player.alarms;
-                let held: usize = alarms.values().sum();
-                let told = serde_json::json!({"mass_death": alarms.len(), "held": held});
+                let count: usize = alarms.values().map(|(count, _)| count).sum();
+                let held: usize = alarms.values().map(|(_, held)| held).sum();
+                let told =
+                    serde_json::json!({"mass_death": alarms.len(), "count": count, "held": held});
                 return differences(key, wanted, Some(&told), found);
             }
             _ => {}
