@@ -87,9 +87,9 @@
     | {rtp, dialogid | mgctxid, Id :: binary(), LastMs :: integer(), Active :: boolean()}
     | {alive | gone, DialogId :: binary()}.
 %% A mass death: told when it begins and when it has grown; the same mass death has the same `Since'.
-%% How many died, and how many of them the brakes made wait.
+%% Behind that: how many died, and how many of them the brakes made wait.
 -type alarm() :: {mass_death, NodeOrOwner :: binary(), SinceMs :: integer(), pos_integer(), Held :: non_neg_integer()}.
-%% `owners': those named of a call for the first time since the last tick.
+%% `owners': those of calls of which another was named since the last tick, or that live again.
 -type tick() :: #{
     chunk := chunk() | none,
     next := NextMs :: integer() | infinity,

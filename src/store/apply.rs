@@ -196,6 +196,8 @@ impl Store {
     pub(super) fn recount(&mut self, entry: &mut Entry, slot: Slot) {
         let state = entry.life.state();
         if state != entry.state {
+            // Who serves a call that lives again is to be watched again.
+            entry.owner_named |= entry.state.is_over() && !state.is_over();
             self.states.remove(entry.state, slot);
             self.states.insert(state, slot);
             self.domains.change(&entry.domains, entry.state, state);

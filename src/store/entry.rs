@@ -44,7 +44,9 @@ pub struct Entry {
     pub names: Option<Box<Names>>,
     /// `life.awaits_stop()` as it was noted.
     pub awaits_stop: bool,
-    /// An owner was named that had not been named before.
+    /// The owner that was named last of all that were, in the order in which they came.
+    pub last_named: Option<Key>,
+    /// Another owner was named than before.
     pub owner_named: bool,
     /// Waits in the queue of records to be issued.
     pub queued: bool,
@@ -72,6 +74,7 @@ impl Entry {
             deadline_ms: i64::MAX,
             names: None,
             awaits_stop: false,
+            last_named: None,
             owner_named: false,
             queued: false,
             queued_revision: 0,

@@ -93,7 +93,11 @@ impl Entry {
                     self.file(Lookup::Media(text).key(), keys, slot);
                 }
                 (Field::Owner | Field::Newowner, Value::Str(text)) => {
-                    self.owner_named |= self.file(Lookup::Owner(text).key(), keys, slot);
+                    let key = Lookup::Owner(text).key();
+                    self.file(key, keys, slot);
+                    // Named is who comes after another, also where it was named before: nobody may watch it any more.
+                    self.owner_named |= self.last_named != Some(key);
+                    self.last_named = Some(key);
                 }
                 (_, Value::Str(text)) if PARTIES.contains(&field) => {
                     if let Some(party) = subscriber(text) {

@@ -18,7 +18,7 @@ pub struct Tick {
     pub mix: Vec<MixJob>,
     /// Conversations that may be restored before they are declared dead.
     pub rescue: Vec<Rescue>,
-    /// Owners that were named of a call for the first time: to be monitored.
+    /// Owners of calls of which another was named than before, or that live again: to be monitored.
     pub owners: Vec<String>,
     /// Mass deaths that began or grew.
     pub alarms: Vec<MassDeath>,

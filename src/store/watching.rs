@@ -30,7 +30,7 @@ pub struct Watching {
     pub brakes: Brakes,
     /// What holds questions about those that were declared dead.
     pub questions: Brakes,
-    /// Calls of which an owner was named that had not been named of them before.
+    /// Calls of which another owner was named than before, or that live again.
     pub named: Vec<Slot>,
 }
 
