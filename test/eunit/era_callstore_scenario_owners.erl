@@ -1,18 +1,19 @@
-%%% The world around the application in a scenario: owners that are processes of real nodes, a probe that answers what
-%%% the scenario says, a mixer that takes what it is given, a subscriber that counts deaths.
+%%% The world around the application in a scenario: owners that are processes of real nodes, a probe and a rescue that
+%%% answer what the scenario says, a mixer that takes what it is given, a subscriber that counts deaths.
 %%%
 %%% A node of a scenario is a VM of its own. It goes down and comes back by its link: while it is down its cookie is a
 %%% wrong one, so that nobody connects to it.
 %%% Always holds: begin_world/0 … end_world/0 leaves nothing behind.
-%%% Called by: era_callstore_scenario_tests; probe/1 and mix/1 by the application, serve/1 inside nodes.
+%%% Called by: era_callstore_scenario_tests; probe/1, mix/1 and rescue/1 by the application, serve/1 inside nodes.
 %%% Must never: know what a scenario expects.
 -module(era_callstore_scenario_owners).
 -behaviour(era_callstore_probe).
 -behaviour(era_callstore_mixer).
+-behaviour(era_callstore_rescue).
 
--export([begin_world/0, end_world/0, settings/0, subscribe/0]).
--export([owner/1, owner_down/1, node_down/1, node_up/1, watched/0, answers/1, idle/0]).
--export([deaths/0, mixes/0, probe/1, mix/1, serve/1]).
+-export([begin_world/0, end_world/0, settings/1, subscribe/0]).
+-export([owner/1, owner_down/2, node_down/1, node_up/1, watched/0, answers/1, rescues/1, idle/0]).
+-export([deaths/0, mixes/0, mix_job/1, probe/1, mix/1, rescue/1, serve/1]).
 -define(GROUP, 11010).
 -define(COOKIE, scenario).
 -define(BOOT_MS, 30000).
@@ -23,7 +24,8 @@ begin_world() ->
     _ = os:cmd("epmd -daemon"),
     {ok, _} = net_kernel:start([unique("scenario"), longnames]),
     true = erlang:set_cookie(?COOKIE),
-    %% {{node, Label}, Peer, Node}, {{owner, Owner}}, {{dialog, Id}, Answer}, {{mix, Cid}, Times}
+    %% {{node, Label}, Peer, Node}, {{owner, Owner}}, {{dialog, Id}, Answer}, {{mix, Cid}, Times},
+    %% {{mix_job, Cid}, Job}, {{rescue, Dialog}, Owner}
     ?MODULE = ets:new(?MODULE, [named_table, public]),
     ok.
 
@@ -36,9 +38,10 @@ end_world() ->
 unique(Name) ->
     list_to_atom(lists:concat([Name, "_", os:getpid(), "_", erlang:unique_integer([positive]), "@127.0.0.1"])).
 
-%% @doc What the application is to be set to.
--spec settings() -> map().
-settings() -> #{probe => ?MODULE, mixer => ?MODULE}.
+%% @doc What the application is to be set to; `true' where conversations may be rescued.
+-spec settings(boolean()) -> map().
+settings(true) -> (settings(false))#{rescue => ?MODULE};
+settings(false) -> #{probe => ?MODULE, mixer => ?MODULE}.
 
 %% @doc The calling process counts deaths from now on.
 -spec subscribe() -> ok.
@@ -84,12 +87,16 @@ serve(Name) ->
     true = register(Name, Pid),
     ok.
 
-%% @doc Kills an owner, and waits until the application has seen it.
--spec owner_down(binary()) -> ok.
-owner_down(Text) ->
+%% @doc Has an owner end so, and waits until the application has seen it.
+-spec owner_down(binary(), Reason :: binary()) -> ok.
+owner_down(Text, Reason) ->
     {Name, Node} = owner(Text),
     Told = told(),
-    true = exit(erpc:call(Node, erlang, whereis, [Name]), kill),
+    Process = erpc:call(Node, erlang, whereis, [Name]),
+    case Reason of
+        <<"killed">> -> true = exit(Process, kill);
+        <<"normal">> -> Process ! stop
+    end,
     era_callstore_test_app:until(fun() -> told() > Told end).
 
 -spec node_down(Label :: binary()) -> ok.
@@ -145,8 +152,22 @@ answers(Answers) ->
 probe(Dialogs) ->
     [{Id, Answer} || #{dialogid := Id} <- Dialogs, {_, Answer} <- ets:lookup(?MODULE, {dialog, Id})].
 
+%% @doc From now on the conversations of these dialogs can be restored, by these owners.
+-spec rescues(#{Dialog :: binary() => Owner :: binary()}) -> ok.
+rescues(Owners) ->
+    true = ets:insert(?MODULE, [{{rescue, Dialog}, Owner} || {Dialog, Owner} <- maps:to_list(Owners)]),
+    ok.
+
+-spec rescue(era_callstore_rescue:dialog()) -> {ok, era_callstore_owner:owner()} | {error, nobody_can}.
+rescue(#{dialogid := Dialog}) ->
+    case ets:lookup(?MODULE, {rescue, Dialog}) of
+        [{_, <<"external:", Id/binary>>}] -> {ok, {external, Id}};
+        [] -> {error, nobody_can}
+    end.
+
 -spec mix(era_callstore_mixer:job()) -> ok.
-mix(#{<<"cid">> := Cid}) ->
+mix(#{<<"cid">> := Cid} = Job) ->
+    true = ets:insert(?MODULE, {{mix_job, Cid}, Job}),
     _ = ets:update_counter(?MODULE, {mix, Cid}, 1, {{mix, Cid}, 0}),
     ok.
 
@@ -162,6 +183,14 @@ deaths() ->
             deaths()
     after 0 ->
         Known
+    end.
+
+%% @doc The newest job that the mixer took of a call.
+-spec mix_job(Cid :: binary()) -> era_callstore_mixer:job() | absent.
+mix_job(Cid) ->
+    case ets:lookup(?MODULE, {mix_job, Cid}) of
+        [{_, Job}] -> Job;
+        [] -> absent
     end.
 
 %% @doc How many jobs the mixer took, by call.

@@ -13,7 +13,7 @@
 %% Of the orders of a batch so many are played here; the Rust tests play all.
 -define(ORDERS, 6).
 -define(STEPS, [
-    <<"put">>, <<"advance">>, <<"expect">>, <<"repeat">>, <<"many">>, <<"owner_down">>, <<"node_down">>, <<"node_up">>,
+    <<"put">>, <<"rescue">>, <<"advance">>, <<"expect">>, <<"repeat">>, <<"many">>, <<"owner_down">>, <<"node_down">>, <<"node_up">>,
     <<"probe">>, <<"report">>
 ]).
 %% Where owners are watched, time goes in steps: what is asked in one is answered before the next. How long a step of an
@@ -75,7 +75,8 @@ play(Name, #{title := Title, steps := Steps} = Scenario, Variant) ->
 
 played(#run{scenario = #{base := Base, settings := Settings, steps := Steps}, watched = Watched} = Run) ->
     Dir = era_callstore_test_dir:make(),
-    World = case Watched of true -> era_callstore_scenario_owners:settings(); false -> #{} end,
+    Rescues = mentions([<<"rescue">>], Steps),
+    World = case Watched of true -> era_callstore_scenario_owners:settings(Rescues); false -> #{} end,
     ok = start(Base, Dir, Settings, World),
     try
         _ = [ok = era_callstore_scenario_owners:subscribe() || Watched],
@@ -147,7 +148,10 @@ step(Step, Number, Run) ->
         [<<"put">>] -> put(Step, Number, Run);
         [<<"advance">>] -> advance(maps:get(<<"advance">>, Step), Run);
         [<<"many">>] -> many(maps:get(<<"many">>, Step), Number, Run);
-        [<<"owner_down">>] -> era_callstore_scenario_owners:owner_down(maps:get(<<"owner_down">>, Step));
+        [<<"owner_down">>] ->
+            #{<<"owner_down">> := Owner, <<"reason">> := Reason} = Step,
+            era_callstore_scenario_owners:owner_down(Owner, Reason);
+        [<<"rescue">>] -> era_callstore_scenario_owners:rescues(rescues(maps:get(<<"rescue">>, Step), Run));
         [<<"node_down">>] -> era_callstore_scenario_owners:node_down(maps:get(<<"node_down">>, Step));
         [<<"node_up">>] -> era_callstore_scenario_owners:node_up(maps:get(<<"node_up">>, Step));
         [<<"probe">>] -> probe(maps:get(<<"probe">>, Step), Run);
@@ -272,6 +276,8 @@ probe(Answers, Run) ->
     Said = [{dialog(Call, Run), binary_to_existing_atom(Answer)} || {Call, Answer} <- maps:to_list(Answers)],
     era_callstore_scenario_owners:answers(maps:from_list(Said)).
 
+rescues(Owners, Run) -> maps:from_list([{dialog(Call, Run), Owner} || {Call, Owner} <- maps:to_list(Owners)]).
+
 report(#{<<"kind">> := <<"rtp">>, <<"call">> := Call, <<"active">> := Active} = Report, Run) ->
     #run{scenario = #{base := Base}} = Run,
     Last = maps:get(<<"last_at">>, Report, era_callstore_clock:now_ms() - Base),
@@ -338,6 +344,8 @@ of_call(<<"dlg_dead">>, Path, Wanted, Cid) ->
     era_callstore_scenario:differences(Path, Wanted, maps:get(Cid, era_callstore_scenario_owners:deaths(), 0));
 of_call(<<"mix">>, Path, Wanted, Cid) ->
     era_callstore_scenario:differences(Path, Wanted, maps:get(Cid, era_callstore_scenario_owners:mixes(), 0));
+of_call(<<"mix_jobs">>, Path, Wanted, Cid) ->
+    era_callstore_scenario:differences(Path, Wanted, era_callstore_scenario_owners:mix_job(Cid));
 of_call(<<"verdicts">>, Path, Wanted, Cid) ->
     {ok, Lines} = era_callstore:explain({cid, Cid}),
     [Verdict] = [Verdict || <<"watch: ", Rest/binary>> <- Lines, [Verdict | _] <- [binary:split(Rest, <<",">>)]],

@@ -12,7 +12,7 @@ use callstore::event::encode::Encoder;
 use callstore::event::input::{Common, Reject};
 use callstore::event::{EventSet, Kind};
 use callstore::record::JsonOut;
-use callstore::store::{Lookup, MixState, Probe, Settings, Store, accepted, mixed};
+use callstore::store::{Lookup, MixState, Probe, Settings, Store, accepted, mixed, rescued};
 use callstore::watch::{Answer as Probed, Evidence};
 use serde_json::Value;
 
@@ -53,6 +53,8 @@ pub struct Player {
     pub listener: Listener,
     /// What probes answer, by dialog; `Unknown` for all others.
     pub probes: HashMap<String, Probed>,
+    /// Who restores a conversation, by dialog; nobody for all others.
+    pub rescues: HashMap<String, String>,
     /// Who was asked, in order.
     pub probed: Vec<Probe>,
     /// How many `dlg_dead` a subscriber saw, by call: of a dialog it is told one.
@@ -93,6 +95,7 @@ impl Player {
             next_ms: None,
             listener: Listener::default(),
             probes: HashMap::new(),
+            rescues: HashMap::new(),
             probed: Vec::new(),
             dead: BTreeMap::new(),
             declared: BTreeMap::new(),
@@ -182,6 +185,11 @@ impl Player {
                     .evidence(&Evidence::Probe { dialog, answer }, self.now_ms);
                 self.probed.push(probe);
                 self.next_ms = Some(self.now_ms);
+            }
+            for asked in tick.rescue {
+                if let Some(owner) = self.rescues.get(&asked.dialog) {
+                    chunks.extend(rescued(asked.cid, owner, self.now_ms));
+                }
             }
             for job in tick.mix {
                 let (cid, attempt, now_ms) = (job.cid, job.attempt, self.now_ms);

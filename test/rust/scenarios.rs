@@ -42,11 +42,17 @@ scenarios! {
     s18_cancel_and_answer_cross = "18-cancel-and-answer-cross.json";
     s19_two_forks_answer = "19-two-forks-answer.json";
     s20_owner_killed_in_conversation = "20-owner-killed-in-conversation.json";
+    s20_ended_then_killed_before_its_last_word = "20-ended-then-killed-before-its-last-word.json";
+    s20_recording_of_a_dead_dialog = "20-recording-of-a-dead-dialog.json";
     s21_owner_killed_before_conversation = "21-owner-killed-before-conversation.json";
     s22_node_down_and_back = "22-node-down-and-back.json";
     s23_node_with_10000_dialogs_dies = "23-node-with-10000-dialogs-dies.json";
     s24_probe_unknown_media_flows = "24-probe-unknown-media-flows.json";
     s25_probe_says_gone = "25-probe-says-gone.json";
+    s25_gone_then_found_alive = "25-gone-then-found-alive.json";
+    s25_gone_while_the_end_is_on_its_way = "25-gone-while-the-end-is-on-its-way.json";
+    s25_inventory_of_nobody = "25-inventory-of-nobody.json";
+    s25_rescued_before_it_is_declared_dead = "25-rescued-before-it-is-declared-dead.json";
     s26_media_silent_owner_alive = "26-media-silent-owner-alive.json";
     s27_media_silent_on_hold = "27-media-silent-on-hold.json";
     s28_two_say_dead = "28-two-say-dead.json";

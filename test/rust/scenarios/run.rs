@@ -12,7 +12,7 @@ use super::format::{Given, Scenario, label};
 use crate::player::{Answer, Player, settings};
 
 const BATCH: usize = 1_000;
-const STEPS: [&str; 10] = [
+const STEPS: [&str; 11] = [
     "put",
     "advance",
     "expect",
@@ -22,6 +22,7 @@ const STEPS: [&str; 10] = [
     "node_down",
     "node_up",
     "probe",
+    "rescue",
     "report",
 ];
 

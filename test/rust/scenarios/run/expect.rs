@@ -98,6 +98,11 @@ impl Run<'_> {
                     let jobs = self.player.mixes.get(&cid).map_or(0, Vec::len);
                     differences(&path, &wanted, Some(&jobs.into()), found);
                 }
+                "mix_jobs" => {
+                    let newest = self.player.mixes.get(&cid).and_then(|jobs| jobs.last());
+                    let newest = newest.map(|job| json(job.as_bytes()));
+                    differences(&path, &wanted, newest.as_ref(), found);
+                }
                 "verdicts" => {
                     let judged = self.player.store.verdict(cid);
                     let verdict = judged.map(|(judged, _)| judged.verdict.name().into());

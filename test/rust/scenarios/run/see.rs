@@ -36,6 +36,12 @@ impl Run<'_> {
                     self.player.probes.insert(self.dialog(call), answer);
                 }
             }
+            "rescue" => {
+                for (call, owner) in step["rescue"].as_object().expect("owners by call") {
+                    let owner = packed_owner(owner.as_str().expect("an owner"));
+                    self.player.rescues.insert(self.dialog(call), owner);
+                }
+            }
             _ => {
                 for report in step["report"].as_array().expect("reports") {
                     self.report(report);
