@@ -234,6 +234,9 @@ impl Life {
     fn revive(&mut self) {
         if self.marks.any(Marks::DEAD) && !self.has_ended() {
             self.marks.clear(Marks::DEAD.with(Marks::SYNTHETIC));
+            // What was recorded since then is to be mixed, too.
+            self.marks
+                .clear(Marks::MIX_FAILED.with(Marks::MIX_ACCEPTED));
             self.dead_ts = 0;
         }
         if self.marks.any(Marks::DEADLINE) && !self.knows_end() {

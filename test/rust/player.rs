@@ -55,6 +55,8 @@ pub struct Player {
     pub probes: HashMap<String, Probed>,
     /// Who restores a conversation, by dialog; nobody for all others.
     pub rescues: HashMap<String, String>,
+    /// Owners that are to be monitored, in the order in which they were named.
+    pub named: Vec<String>,
     /// Who was asked, in order.
     pub probed: Vec<Probe>,
     /// How many `dlg_dead` a subscriber saw, by call: of a dialog it is told one.
@@ -96,6 +98,7 @@ impl Player {
             listener: Listener::default(),
             probes: HashMap::new(),
             rescues: HashMap::new(),
+            named: Vec::new(),
             probed: Vec::new(),
             dead: BTreeMap::new(),
             declared: BTreeMap::new(),
@@ -177,6 +180,7 @@ impl Player {
             let tick = self.store.tick(self.now_ms);
             self.next_ms = tick.next_ms;
             let mut chunks = tick.chunks;
+            self.named.extend(tick.owners);
             for probe in tick.probe {
                 let known = self.probes.get(&probe.dialog).copied();
                 let answer = known.unwrap_or(Probed::Unknown);
@@ -214,12 +218,17 @@ impl Player {
                 assert!(!over.iter().any(|&it| state == it), "dead after {state}");
                 *self.declared.entry(cid).or_default() += 1;
             }
-            chunks.extend(self.store.issue(self.now_ms, EPOCH, NODE, AT_ONCE));
             for chunk in &chunks {
                 self.append(chunk);
             }
+            // A revision folds what is in the log when it is issued.
+            let issued = self.store.issue(self.now_ms, EPOCH, NODE, AT_ONCE);
+            for chunk in &issued {
+                self.append(chunk);
+            }
             let is_due = self.next_ms.is_some_and(|next| next <= self.now_ms);
-            if self.deliver() == 0 && chunks.is_empty() && !is_due {
+            let is_still = chunks.is_empty() && issued.is_empty();
+            if self.deliver() == 0 && is_still && !is_due {
                 break;
             }
         }

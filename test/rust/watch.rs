@@ -1,10 +1,8 @@
-//! The watch of owners under random evidence: a dialog dies at most once, never after its real end, always when its owner
-//! stays gone; and nobody dies of pauses, flapping links, questions without an answer and silence on hold.
+//! The watch of owners: nobody dies of pauses, flapping links, questions without an answer and silence on hold; a mix is asked
+//! for until it is taken; questions about the dead have an end.
 
-use callstore::store::Settings;
 use callstore::watch::evidence::Stream;
 use callstore::watch::{Answer, Evidence};
-use proptest::prelude::*;
 use serde_json::json;
 
 use crate::player::{Player, settings};
@@ -18,16 +16,6 @@ const LIFE: [&str; 6] = [
     "hold",
     "dlg_end",
 ];
-/// When the owner of a dialog stays gone and nobody answers, it is closed within this time: the longest that RTP may
-/// keep it open, and some rounds of questions.
-const LIMIT_MS: i64 = 300_000 + 60_000 + 4 * 30_000 + 10_000;
-
-/// Nothing is forgotten, so that copies of different ages can be compared.
-fn remembering() -> Settings {
-    let mut settings = settings();
-    settings.limits.tombstone_ms = i64::MAX / 2;
-    settings
-}
 
 fn dialog(call: usize) -> String {
     format!("rB1-{call}")
@@ -60,108 +48,6 @@ fn event(call: usize, kind: &str, ts: i64) -> Vec<u8> {
 fn uuid_of(call: usize, kind: &str) -> String {
     let place = LIFE.iter().position(|it| *it == kind).unwrap_or(9);
     format!("e0000000-0000-4000-8000-{call:08}{place:04}")
-}
-
-fn answer(detail: u8) -> Answer {
-    [Answer::Alive, Answer::Gone, Answer::Unknown][usize::from(detail) % 3]
-}
-
-fn reason(detail: u8) -> &'static str {
-    ["killed", "normal", "noconnection", "noproc"][usize::from(detail) % 4]
-}
-
-/// One step: which call, what happens, a detail, how long after the one before.
-type Step = (u8, u8, u8, u16);
-
-fn step(player: &mut Player, lives: &mut [usize; 4], &(call, what, detail, gap): &Step) {
-    let call = usize::from(call) % lives.len();
-    player.advance_to(player.now_ms + i64::from(gap));
-    let (dialog, owner, now_ms) = (dialog(call), owner(call), player.now_ms);
-    let node = if detail % 2 == 0 { "n0" } else { "n1" };
-    match what % 16 {
-        0..=4 => {
-            // The end comes from some calls only.
-            let place = lives[call].min(LIFE.len() - 1);
-            if LIFE[place] != "dlg_end" || detail % 3 == 0 {
-                let event = event(call, LIFE[place], now_ms);
-                player.put_of(&event, Some(&owner));
-                lives[call] = place + 1;
-            }
-        }
-        5 => player.see(&Evidence::OwnerDown {
-            owner: &owner,
-            reason: reason(detail),
-        }),
-        6 => player.see(&Evidence::OwnerUp { owner: &owner }),
-        7 => player.see(&Evidence::NodeDown { node }),
-        8 => player.see(&Evidence::NodeUp { node }),
-        9 | 10 => player.see(&Evidence::Probe {
-            dialog: &dialog,
-            answer: answer(detail),
-        }),
-        11 => player.see(&Evidence::Inventory {
-            owner: &owner,
-            dialogs: match detail % 3 {
-                0 => None,
-                1 => Some(vec![]),
-                _ => Some(vec![&dialog]),
-            },
-        }),
-        12 => player.see(&Evidence::Rtp {
-            stream: Stream::Context(&format!("ctx-{call}")),
-            last_ms: now_ms - i64::from(detail),
-            active: detail % 2 == 0,
-        }),
-        13 => {
-            player.probes.insert(dialog, answer(detail));
-        }
-        14 => {
-            let (event, again) = (event(call, "dlg_dead", now_ms), detail % 4 == 0);
-            if again && lives[call] > 1 {
-                player.put_of(&event, Some(&owner));
-            }
-        }
-        _ => player.store.take_over(now_ms),
-    }
-    player.settle();
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
-
-    #[test]
-    fn a_dialog_dies_once_and_not_after_its_end_and_surely_when_its_owner_stays_gone(
-        steps in prop::collection::vec(any::<Step>(), 1..60),
-    ) {
-        let mut player = Player::new(remembering(), BASE);
-        let mut lives = [0; 4];
-        for taken in &steps {
-            step(&mut player, &mut lives, taken);
-        }
-        // All owners are gone now, and nobody answers any more.
-        player.probes.clear();
-        player.advance_to(player.now_ms + 1);
-        for call in 0..lives.len() {
-            let owner = owner(call);
-            for _ in 0..2 {
-                player.see(&Evidence::OwnerDown { owner: &owner, reason: "killed" });
-            }
-        }
-        player.advance_to(player.now_ms + LIMIT_MS);
-        player.check();
-        prop_assert_eq!(player.store.live(), 0);
-        for (cid, &count) in &player.declared {
-            prop_assert!(count <= 1, "{} dlg_dead of {:?}", count, cid);
-        }
-        // The log alone makes the same state, whatever was seen.
-        let mut other = Player::new(remembering(), player.now_ms);
-        for chunk in player.log.clone() {
-            other.append(&chunk);
-        }
-        other.store.settle().expect("sound sets");
-        prop_assert_eq!(other.store.digest(), player.store.digest());
-        prop_assert_eq!(other.store.totals().closed, player.store.totals().closed);
-    }
 }
 
 #[test]
@@ -292,4 +178,93 @@ fn says_mix(chunk: &[u8]) -> bool {
             .expect("a sound group")
             .adds(&EventSet::default(), says)
     })
+}
+
+fn talks(player: &mut Player, call: usize, owner: &str) {
+    let events: Vec<Vec<u8>> = LIFE[..4]
+        .iter()
+        .map(|kind| event(call, kind, player.now_ms))
+        .collect();
+    player.put_of(&events.join(&b'\n'), Some(owner));
+    player.settle();
+}
+
+#[test]
+fn an_owner_is_named_when_it_comes_after_another_and_when_its_call_lives_again() {
+    let mut player = Player::new(settings(), BASE);
+    player.store.take_over(BASE);
+    talks(&mut player, 2, "name:a n0");
+    player.put_of(&event(2, "hold", BASE), Some("name:a n0"));
+    player.settle();
+    assert_eq!(player.named, ["name:a n0"]);
+    for (place, owner) in ["name:b n0", "name:a n0", "name:a n0"]
+        .into_iter()
+        .enumerate()
+    {
+        let label = event(2, "dlg_binding", BASE + 1_000 + place as i64);
+        let label = String::from_utf8(label).expect("UTF-8");
+        let label = label.replace("00020009", &format!("0002010{place}"));
+        player.put_of(label.as_bytes(), Some(owner));
+        player.settle();
+    }
+    assert_eq!(player.named, ["name:a n0", "name:b n0", "name:a n0"]);
+    let reason = "killed";
+    player.advance_to(BASE + 10_000);
+    player.see(&Evidence::OwnerDown {
+        owner: "name:a n0",
+        reason,
+    });
+    player.advance_to(BASE + 60_000);
+    assert_eq!(player.store.live(), 0);
+    let dialog = &dialog(2);
+    player.see(&Evidence::Probe {
+        dialog,
+        answer: Answer::Alive,
+    });
+    assert_eq!(player.store.live(), 1);
+    assert_eq!(player.named.len(), 4, "{:?}", player.named);
+}
+
+#[test]
+fn who_was_declared_dead_is_asked_for_some_times_and_a_mass_death_not_faster_than_the_brake() {
+    const CALLS: usize = 2_000;
+    let mut player = Player::new(settings(), BASE);
+    player.store.take_over(BASE);
+    let limits = player.store.settings().limits.clone();
+    for call in 0..CALLS {
+        talks(&mut player, call, &format!("name:b2b{call} n0"));
+    }
+    player.advance_to(BASE + 10_000);
+    player.see(&Evidence::NodeDown { node: "n0" });
+    player.advance_to(BASE + 30_000);
+    assert_eq!(player.store.live(), 0);
+    player.probed.clear();
+    let mut before = 0;
+    for second in 0..700 {
+        player.advance_to(BASE + 30_000 + second * 1_000);
+        let asked = player.probed.len() - before;
+        assert!(
+            asked <= 2 * limits.ends_per_s as usize,
+            "{asked} in a second"
+        );
+        before = player.probed.len();
+    }
+    // After 30, 60, 120 and 240 s.
+    let of = |call: usize| {
+        let dialog = dialog(call);
+        player
+            .probed
+            .iter()
+            .filter(|probe| probe.dialog == dialog)
+            .count()
+    };
+    assert!(
+        (0..CALLS).all(|call| (1..=4).contains(&of(call))),
+        "{}",
+        of(0)
+    );
+    assert_eq!(of(0), 4);
+    // Nobody waits for an answer, and they are forgotten in time.
+    player.advance_to(BASE + limits.tombstone_ms + 60_000);
+    assert_eq!(player.store.kept(), 0);
 }
