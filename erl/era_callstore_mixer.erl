@@ -7,8 +7,12 @@
 
 -export_type([job/0]).
 
-%% Binary keys: cid, dialogid, mgctxid, mgcgroup, srcfile, mgcpath (binaries or null), domains, a list of
-%% `#{<<"domain">>, <<"wanted">>}', start and end (ms since 1970 UTC, or null), attempt (from 1).
+%% Binary keys, null where it was never said: cid, connectionid, invitets, acallid, bcallid, dialogid; mgctxid,
+%% mgcgroup, srcfile, mgcpath, the latest; sources, a list of one map a media context, in order of use: `from' (ms since
+%% 1970 UTC) and what was said of it (mgctxid, mgcgroup, srvidx, srcfile, mgcpath …); domains, a list of one map a
+%% domain: `domain', `wanted' and what its rule said (dir, fromnum, tonum, crossdomain, isrec, recruleid, storage,
+%% speech …); start and end (ms since 1970 UTC); attempt (from 1). Fields of the platform that callstore does not know
+%% are in there as they came.
 -type job() :: #{binary() => term()}.
 
 -callback mix(job()) -> ok | {error, Reason :: term()}.

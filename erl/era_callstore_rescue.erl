@@ -1,7 +1,8 @@
 %%% Behaviour: a chance to restore a conversation before its dialog is declared dead. Set with `{rescue, Module}'.
 %%%
 %%% rescue/1 runs in a process of its own on the active node and has the limit `rescue_ms' of the setting `watch'. It is
-%%% asked once for a conversation whose owner is gone. {ok, NewOwner}: the call lives on under that owner, marked so.
+%%% asked once for a conversation whose owner is gone or has lost it. {ok, NewOwner}: the call lives on under that owner,
+%%% and says so (`rescued' in its record).
 -module(era_callstore_rescue).
 
 -export_type([dialog/0]).

@@ -1,8 +1,8 @@
 //! What a call outlived: ends that were taken back, and owners that were lost and replaced.
 //!
-//! An end is taken back when the call is proven to live, or goes on, after it was declared dead or closed for its age. An
-//! event that only came late, from before the moment in which the death was decided, takes nothing back. Folded by
-//! [`super::Call`]; the rule that takes an end back is that of [`super::life`].
+//! An end is taken back when the call is proven to live, or goes on, after it was declared dead or closed for its
+//! age. An event that only came late, from before the moment in which the death was decided, takes nothing back.
+//! Folded by [`super::Call`]; the rule that takes an end back is that of [`super::life`].
 
 use super::life::Marks;
 use super::text::Text;

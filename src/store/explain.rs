@@ -1,4 +1,5 @@
-//! Why a call is as it is: its events in order, what each changed, where its record is, and how it stands or was judged.
+//! Why a call is as it is: its events in order, what each changed, where its record is, and how it stands or was
+//! judged.
 
 use super::Store;
 use super::deaths::dlg_dead_id;

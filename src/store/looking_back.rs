@@ -1,5 +1,5 @@
-//! Looks at calls that are over: whether one that was declared dead lives after all, went on for longer than was known, or
-//! has a recording that is to be mixed.
+//! Looks at calls that are over: whether one that was declared dead lives after all, went on for longer than was
+//! known, or has a recording that is to be mixed.
 //!
 //! Of a dialog that was declared dead its owner is asked some times more, with growing pauses and for a limited time; a
 //! mass death does not make that more than so many questions a second. Always holds: what was said in order is not

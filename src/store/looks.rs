@@ -1,4 +1,5 @@
-//! Looks at calls that are not over, and whose time has come: what was seen is weighed, owners are asked, the dead are told.
+//! Looks at calls that are not over, and whose time has come: what was seen is weighed, owners are asked, the dead
+//! are told.
 //!
 //! Only [`Store::tick`] looks, which only the active instance calls. Always holds: a call that is not over is looked at
 //! again at some time; a death on one kind of evidence keeps the appointment that the brakes gave it; what is found is

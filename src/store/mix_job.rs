@@ -3,13 +3,13 @@
 //! ```text
 //! cid, connectionid, invitets, acallid, bcallid, dialogid
 //! mgctxid, mgcgroup, srcfile, mgcpath   the latest, null where they were never said
-//! sources  [{from, mgctxid, mgcgroup, srvidx, mgused, srcfile, mgcpath, …}]  one a media context, in order of their use
+//! sources  [{from, mgctxid, mgcgroup, srvidx, mgused, srcfile, mgcpath, …}]  one a media context, in order of use
 //! domains  [{domain, wanted, dir, fromnum, tonum, crossdomain, isrec, recruleid, storage, speech, …}]  one a domain
 //! start, end                            ms since 1970 UTC: the answer, the end as the record has it
 //! ```
 //!
-//! In `sources` and `domains` stands what the platform said and no more, fields that callstore does not know included: of
-//! what is said again the last. Used by the mixing. Must never: invent what was not said.
+//! In `sources` and `domains` stands what the platform said and no more, fields that callstore does not know
+//! included: of what is said again the last. Used by the mixing. Must never: invent what was not said.
 
 use super::entry::Entry;
 use crate::call::{Call, Text};

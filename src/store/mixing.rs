@@ -1,5 +1,5 @@
-//! The recordings of dialogs that nobody serves any more: no `dlg_stop` will ask for their mix, so callstore does. A dialog
-//! whose end was said and whose `dlg_stop` never came is one of them.
+//! The recordings of dialogs that nobody serves any more: no `dlg_stop` will ask for their mix, so callstore does. A
+//! dialog whose end was said and whose `dlg_stop` never came is one of them.
 //!
 //! A job is given out when RTP has stopped on the media context, or a limit has passed; again with growing pauses until
 //! the log says that the mixer took it. Each attempt is an event, so a new active instance goes on where the last one

@@ -262,8 +262,8 @@ impl Store {
             .map(|(slot, _)| slot)
     }
 
-    /// How a call stands now, or how it was judged where it is over; and the evidence, a JSON list. `None` where there is no
-    /// such call, or it lives and this is not the active.
+    /// How a call stands now, or how it was judged where it is over; and the evidence, a JSON list. `None` where
+    /// there is no such call, or it lives and this is not the active.
     pub fn verdict(&self, cid: EventId) -> Option<(Judgement, String)> {
         let slot = self.slot_of(cid)?;
         let entry = self.entry(slot)?;

@@ -1,9 +1,9 @@
 //! What is kept of the evidence per call, and what was done about it.
 //!
 //! Times are those at which the active instance was told. Always holds: the same thing told again changes nothing, a
-//! proof of life takes back what was held against a dialog before it, a lack of answers is counted by itself, and what was
-//! held against a call under one owner is not held against the next. Kept only for calls of which there is any. Used by the
-//! weighing and by the store. Must never: weigh.
+//! proof of life takes back what was held against a dialog before it, a lack of answers is counted by itself, and
+//! what was held against a call under one owner is not held against the next. Kept only for calls of which there is
+//! any. Used by the weighing and by the store. Must never: weigh.
 
 use std::hash::BuildHasher;
 

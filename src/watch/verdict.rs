@@ -76,7 +76,7 @@ pub struct Row {
     pub reason: &'static str,
     /// Why, as people read it.
     pub words: &'static str,
-    /// Whether a conversation that is dead by it has lost the server of its signalling, and might be restored by another.
+    /// Whether a conversation that is dead by it has lost the server of its signalling: another might restore it.
     pub server_lost: bool,
 }
 

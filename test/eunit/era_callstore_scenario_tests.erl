@@ -13,8 +13,8 @@
 %% Of the orders of a batch so many are played here; the Rust tests play all.
 -define(ORDERS, 6).
 -define(STEPS, [
-    <<"put">>, <<"rescue">>, <<"advance">>, <<"expect">>, <<"repeat">>, <<"many">>, <<"owner_down">>, <<"node_down">>, <<"node_up">>,
-    <<"probe">>, <<"report">>
+    <<"put">>, <<"advance">>, <<"expect">>, <<"repeat">>, <<"many">>, <<"owner_down">>, <<"node_down">>, <<"node_up">>,
+    <<"probe">>, <<"rescue">>, <<"report">>
 ]).
 %% Where owners are watched, time goes in steps: what is asked in one is answered before the next. How long a step of an
 %% advance up to so much is.

@@ -1,6 +1,6 @@
-//! Under any order and repetition of evidence and events: a dialog has one `dlg_dead` of ours at most, none after its real
-//! end, and is closed within the limit where its owner stays gone; its recording is mixed once an end, and the log alone
-//! makes the same state.
+//! Under any order and repetition of evidence and events: a dialog has one `dlg_dead` of ours at most, none after its
+//! real end, and is closed within the limit where its owner stays gone; its recording is mixed once an end, and the
+//! log alone makes the same state.
 
 use std::collections::BTreeSet;
 
@@ -132,7 +132,10 @@ impl World {
     /// The next event of a call's life: it arrives now, or later than others.
     fn go_on(&mut self, call: usize, detail: u8) {
         let place = self.lives[call];
-        let Some(kind) = LIFE.get(place).filter(|_| place < END || detail % 3 == 0) else {
+        let Some(kind) = LIFE
+            .get(place)
+            .filter(|_| place < END || detail.is_multiple_of(3))
+        else {
             return;
         };
         self.lives[call] = place + 1;
@@ -196,7 +199,7 @@ impl World {
                 let rtp = Evidence::Rtp {
                     stream: Stream::Context(stream),
                     last_ms: now_ms - i64::from(detail),
-                    active: detail % 2 == 0,
+                    active: detail & 1 == 0,
                 };
                 self.see(&rtp, detail / 2);
             }
@@ -247,7 +250,7 @@ impl World {
                 );
             }
         }
-        // A call that has no dialog yet is called by its cid; its owner is asked of it in doubt only, and says so unasked.
+        // A call that has no dialog yet is called by its cid; its owner is asked of it in doubt only: it says so.
         let names = |call| [dialog(call), uuid::Uuid::from_bytes(cid(call)).to_string()];
         for name in (0..CALLS).flat_map(names) {
             self.player.probes.insert(name, Answer::Gone);

@@ -1,5 +1,5 @@
-//! The watch of owners: nobody dies of pauses, flapping links, questions without an answer and silence on hold; a mix is asked
-//! for until it is taken; questions about the dead have an end.
+//! The watch of owners: nobody dies of pauses, flapping links, questions without an answer and silence on hold; a mix
+//! is asked for until it is taken; questions about the dead have an end.
 
 use callstore::watch::evidence::Stream;
 use callstore::watch::{Answer, Evidence};
