@@ -94,8 +94,8 @@ impl Store {
     }
 }
 
-/// Asks for a dialog that was declared dead, if it is time for that: each pause is twice as long as the one before.
-/// Returns when it is time again.
+/// Asks for a dialog that was declared dead, if it is time for that: each pause is twice as long as the one before. It
+/// begins anew, and at once, when the node is back that the owner was lost with. Returns when it is time again.
 fn ask_again(
     seen: &mut Seen,
     told: &Told<'_>,
@@ -104,16 +104,18 @@ fn ask_again(
     appoint: &mut impl FnMut(i64) -> i64,
     tick: &mut Tick,
 ) -> i64 {
-    let died_ms = told.detected_ms;
-    let until_ms = died_ms + limits.dead_probe_ms;
+    let is_back = seen.node_back_ms > told.detected_ms;
+    let from_ms = told.detected_ms.max(seen.node_back_ms);
+    let until_ms = from_ms + limits.dead_probe_ms;
     let (Some(dialog), true) = (told.dialog, limits.probe_ms > 0) else {
         return i64::MAX;
     };
-    let is_answered = seen.gone.last_ms > died_ms;
-    let lasts_ms = seen.asked_ms - died_ms;
-    let due_ms = match lasts_ms > 0 {
-        true => seen.asked_ms + lasts_ms,
-        false => died_ms + limits.probe_ms,
+    let is_answered = seen.gone.last_ms > from_ms;
+    let lasts_ms = seen.asked_ms - from_ms;
+    let due_ms = match (lasts_ms, is_back) {
+        (1.., _) | (0, true) => seen.asked_ms + lasts_ms.max(limits.probe_ms),
+        (_, true) => from_ms,
+        (_, false) => from_ms + limits.probe_ms,
     };
     if is_answered || due_ms > until_ms || now_ms > until_ms {
         return i64::MAX;
@@ -121,7 +123,7 @@ fn ask_again(
     if due_ms > now_ms {
         return due_ms;
     }
-    if seen.appointment_ms <= died_ms {
+    if seen.appointment_ms < from_ms || seen.appointment_ms == told.detected_ms {
         seen.appointment_ms = appoint(limits.ends_per_s);
     }
     if seen.appointment_ms > now_ms {
@@ -135,5 +137,5 @@ fn ask_again(
         dialog: dialog.to_owned(),
         owner: told.owner.map(str::to_owned),
     });
-    now_ms + (now_ms - died_ms).max(1)
+    now_ms + (now_ms - from_ms).max(limits.probe_ms)
 }

@@ -111,7 +111,7 @@ impl Store {
             Evidence::NodeUp { node } => {
                 let slots: Vec<Slot> = self.watching.seen.keys().copied().collect();
                 for slot in slots {
-                    self.see_again(slot, |seen| seen.find_node(node));
+                    self.see_again(slot, |seen| seen.find_node(node, now_ms));
                 }
             }
             Evidence::Probe { dialog, answer } => {

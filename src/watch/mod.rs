@@ -82,7 +82,8 @@ limits! {
     rtp_dead_ms = 300_000;
     /// On hold, limits of silence are so many times as long.
     hold_times = 10;
-    /// How long after a death its dialog is asked for some times more, should it live after all; 0: never.
+    /// How long after a death its dialog is asked for some times more, should it live after all, and how long after the
+    /// node is back that it was lost with; 0: never.
     dead_probe_ms = 300_000;
     /// How long an end is awaited after the owner has died.
     end_grace_ms = 5_000;

@@ -120,6 +120,8 @@ pub struct Seen {
     pub asked_ms: i64,
     /// When it may be declared dead: the appointment that the brakes gave; 0 for none.
     pub appointment_ms: i64,
+    /// When the node that it was lost with was there again; 0 if never.
+    pub node_back_ms: i64,
     /// When a rescue was asked for; 0 if never.
     pub rescue_ms: i64,
     /// When the mixer was last given its recording; 0 if never.
@@ -146,7 +148,7 @@ impl Seen {
     }
 
     /// Its node is there: what was held against its owner for that is taken back.
-    pub fn find_node(&mut self, node: &str) {
+    pub fn find_node(&mut self, node: &str, now_ms: i64) {
         let by_node = |lost: &Lost| {
             lost.how == Loss::Unreachable
                 && (lost.by_node && *lost.reason == *node
@@ -154,6 +156,7 @@ impl Seen {
         };
         if self.lost.as_ref().is_some_and(by_node) {
             self.lost = None;
+            self.node_back_ms = now_ms;
         }
     }
 
@@ -314,16 +317,16 @@ mod tests {
         }
         assert_eq!(seen.lost, Some(lost(Loss::Died, 3)));
         // The node is back, the owner stays dead; it serves the call no longer when another does.
-        seen.find_node("n1");
+        seen.find_node("n1", 9);
         assert!(seen.lost.is_some());
         seen.settle_owner(Some("o"));
         assert!(seen.lost.is_some());
         seen.settle_owner(Some("other"));
         assert_eq!(seen.lost, None);
         seen.lose(lost(Loss::Unreachable, 6));
-        seen.find_node("n2");
+        seen.find_node("n2", 9);
         assert!(seen.lost.is_some());
-        seen.find_node("n1");
+        seen.find_node("n1", 9);
         assert_eq!(seen.lost, None);
     }
 

@@ -226,6 +226,33 @@ fn an_owner_is_named_when_it_comes_after_another_and_when_its_call_lives_again()
 }
 
 #[test]
+fn who_was_declared_dead_with_its_node_is_asked_for_at_once_when_the_node_is_back() {
+    let mut player = Player::new(settings(), BASE);
+    player.store.take_over(BASE);
+    for call in 0..20 {
+        talks(&mut player, call, &format!("name:b2b{call} n0"));
+    }
+    player.advance_to(BASE + 10_000);
+    player.see(&Evidence::NodeDown { node: "n0" });
+    player.advance_to(BASE + 500_000);
+    assert_eq!(player.store.live(), 0);
+    // The link is back, and half of the dialogs with it.
+    for call in (0..20).step_by(2) {
+        player.probes.insert(dialog(call), Answer::Alive);
+    }
+    player.probed.clear();
+    player.see(&Evidence::NodeUp { node: "n0" });
+    assert_eq!((player.probed.len(), player.store.live()), (20, 10));
+    player.probes.clear();
+    player.advance_to(BASE + 500_000 + 29_000);
+    assert_eq!(
+        player.probed.len(),
+        20,
+        "the dead, no more than once so far"
+    );
+}
+
+#[test]
 fn who_was_declared_dead_is_asked_for_some_times_and_a_mass_death_not_faster_than_the_brake() {
     const CALLS: usize = 2_000;
     let mut player = Player::new(settings(), BASE);
