@@ -193,7 +193,7 @@ evidence(_Store, _Evidence, _NowMs) -> erlang:nif_error(not_loaded).
     {[{Owner :: binary(), Count :: pos_integer()}], Cursor :: binary() | done}.
 owners(_Store, _Cursor, _Limit) -> erlang:nif_error(not_loaded).
 
-%% @doc How a call stands by what was seen of it, or how it was judged where it is over; why in one word, and the
+%% @doc How a call stands by what was seen of it, the row of the table in one word (`ended' where it is over), and the
 %% evidence, a JSON list.
 -spec verdict(store(), Cid :: binary()) ->
     {alive | suspect | dead, Reason :: binary(), EvidenceJson :: binary()} | not_found.

@@ -49,7 +49,7 @@ impl Store {
             entry.life.facts
         ));
         lines.push(self.where_is_the_record(entry));
-        if let Some((judged, evidence)) = self.verdict(cid) {
+        if let Some((judged, evidence)) = self.judged(cid) {
             let verdict = match entry.state {
                 State::Closed => entry.state.name(),
                 _ => judged.verdict.name(),

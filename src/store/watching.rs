@@ -262,17 +262,11 @@ impl Store {
             .map(|(slot, _)| slot)
     }
 
-    /// How a call stands now, or how it was judged where it is over; and the evidence, a JSON list. `None` where
-    /// there is no such call, or it lives and this is not the active.
+    /// How a call stands now, `ended` where it is over, and the evidence, a JSON list. `None` where there is no such call or
+    /// this is not the active.
     pub fn verdict(&self, cid: EventId) -> Option<(Judgement, String)> {
-        let slot = self.slot_of(cid)?;
+        let slot = self.slot_of(cid).filter(|_| self.watching.active)?;
         let entry = self.entry(slot)?;
-        if entry.state.is_over() {
-            return Some(judged(entry));
-        }
-        if !self.watching.active {
-            return None;
-        }
         let none = Seen::default();
         let seen = self.watching.seen.get(&slot).map_or(&none, Box::as_ref);
         let owner = entry.owner();
@@ -280,6 +274,15 @@ impl Store {
             self.judge(entry, seen, owner.as_deref()),
             seen.to_json(None),
         ))
+    }
+
+    /// As [`Store::verdict`]; how it was judged where it is over, which every instance knows.
+    pub fn judged(&self, cid: EventId) -> Option<(Judgement, String)> {
+        let entry = self.entry(self.slot_of(cid)?)?;
+        match entry.state.is_over() {
+            true => Some(judged(entry)),
+            false => self.verdict(cid),
+        }
     }
 
     /// Whether `dlg_dead` was said of a call, by whomever: subscribers are told the first one only.

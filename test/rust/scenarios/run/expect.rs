@@ -104,7 +104,7 @@ impl Run<'_> {
                     differences(&path, &wanted, newest.as_ref(), found);
                 }
                 "verdicts" => {
-                    let judged = self.player.store.verdict(cid);
+                    let judged = self.player.store.judged(cid);
                     let verdict = judged.map(|(judged, _)| judged.verdict.name().into());
                     differences(&path, &wanted, verdict.as_ref(), found);
                 }
