@@ -12,10 +12,12 @@ use super::keys::Slot;
 use super::looks::Look;
 use super::tick::{Probe, Tick};
 use crate::call::{Marks, State};
-use crate::watch::Seen;
+use crate::watch::{Limits, Seen};
 
 /// All questions about the dead are counted together.
 const OF_ALL: &str = "";
+/// So many of them in a second.
+const QUESTIONS_PER_S: i64 = 200;
 
 impl Entry {
     /// Whether anything may still come of a call that is over.
@@ -69,13 +71,14 @@ impl Store {
             lastproof,
             now_ms: self.now_ms,
         };
-        let evidence = seen.to_json(None);
         let presumed = entry.is_presumed_dead();
         let look = if presumed && seen.alive_ms >= told.detected_ms.max(1) {
+            let evidence = seen.to_json(None);
             let found = decision("found_alive", seen.alive_ms, &evidence);
             Look::Decided(Box::new(found.lives(entry, &told)))
         } else if presumed && heard_ms > told.proof_ts && flows_until_ms.is_none() {
             // The conversation went on for longer than was known.
+            let evidence = seen.to_json(None);
             let amended = decision("media_stopped", heard_ms, &evidence);
             Look::Decided(Box::new(amended.died(entry, &told)))
         } else {
@@ -83,8 +86,8 @@ impl Store {
             let mut again_ms = mix_ms.min(flows_until_ms.unwrap_or(i64::MAX));
             if presumed {
                 let questions = &mut self.watching.questions;
-                let mut appoint = |per_s| questions.appoint(OF_ALL, self.now_ms, per_s, false);
-                let asked = ask_again(&mut seen, &told, self.now_ms, limits, &mut appoint, tick);
+                let appoint = || questions.appoint(OF_ALL, self.now_ms, QUESTIONS_PER_S, false);
+                let asked = ask_again(&mut seen, &told, self.now_ms, limits, appoint, tick);
                 again_ms = again_ms.min(asked);
             }
             Look::At(again_ms)
@@ -100,8 +103,8 @@ fn ask_again(
     seen: &mut Seen,
     told: &Told<'_>,
     now_ms: i64,
-    limits: &crate::watch::Limits,
-    appoint: &mut impl FnMut(i64) -> i64,
+    limits: &Limits,
+    appoint: impl FnOnce() -> i64,
     tick: &mut Tick,
 ) -> i64 {
     let is_back = seen.node_back_ms > told.detected_ms;
@@ -124,7 +127,7 @@ fn ask_again(
         return due_ms;
     }
     if seen.appointment_ms < from_ms || seen.appointment_ms == told.detected_ms {
-        seen.appointment_ms = appoint(limits.ends_per_s);
+        seen.appointment_ms = appoint();
     }
     if seen.appointment_ms > now_ms {
         return match seen.appointment_ms > until_ms {
