@@ -16,15 +16,20 @@ dump_test_() ->
 start() ->
     _ = file:del_dir_r(?DIR),
     ok = filelib:ensure_path(?DIR),
-    ok = application:load(mnesia),
+    _ = application:load(mnesia),
+    Before = application:get_env(mnesia, dir),
     ok = application:set_env(mnesia, dir, filename:absname(?DIR)),
     ok = mnesia:create_schema([node()]),
     ok = mnesia:start(),
-    {atomic, ok} = mnesia:create_table(?TABLE, [{disc_copies, [node()]}]).
+    {atomic, ok} = mnesia:create_table(?TABLE, [{disc_copies, [node()]}]),
+    Before.
 
-stop(_) ->
+stop(Before) ->
     _ = mnesia:stop(),
-    ok = application:unload(mnesia),
+    case Before of
+        {ok, Dir} -> ok = application:set_env(mnesia, dir, Dir);
+        undefined -> ok = application:unset_env(mnesia, dir)
+    end,
     ok = file:del_dir_r(?DIR).
 
 few_writes_of_many_bytes_are_dumped() ->
