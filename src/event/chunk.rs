@@ -15,8 +15,9 @@
 //! A chunk is bounded: [`MAX_EVENTS`] and [`MAX_BYTES`]. A reader accepts its own version and the one before it. What is
 //! written is the newest version that every node reads ([`write_as`]), so that nodes of two versions serve one log.
 //!
-//! Version 1 is the first: there is none before it. In the core's own tests a made-up version after it stands for the
-//! next release, and shows that both are read; no library that is loaded anywhere reads or writes it.
+//! Version 1 is the first: there is none before it. A made-up version after it stands for the next release where two
+//! releases are tested together: the core's own tests read it, and a library that is built with the feature `next_chunk`
+//! reads and writes it. No other does.
 
 use std::sync::atomic::{AtomicU8, Ordering};
 
@@ -24,8 +25,17 @@ use super::bytes::Reader;
 use super::set::Group;
 use super::{Corrupt, EventSet};
 
+/// The newest version that is released.
+const RELEASED: u8 = 1;
+/// A version that never was, with its counts the other way round.
+#[cfg(any(test, feature = "next_chunk"))]
+pub(crate) const MADE_UP: u8 = RELEASED + 1;
 /// The newest version that is written.
-pub const VERSION: u8 = 1;
+#[cfg(not(feature = "next_chunk"))]
+pub const VERSION: u8 = RELEASED;
+/// The newest version that is written.
+#[cfg(feature = "next_chunk")]
+pub const VERSION: u8 = MADE_UP;
 /// The oldest version that is read.
 pub const OLDEST_VERSION: u8 = 1;
 /// The most events in a chunk.
@@ -34,7 +44,7 @@ pub const MAX_EVENTS: usize = 4096;
 pub const MAX_BYTES: usize = 1 << 20;
 
 /// The newest version that is read.
-const NEWEST_READ: u8 = if cfg!(test) { VERSION + 1 } else { VERSION };
+const NEWEST_READ: u8 = if cfg!(test) { RELEASED + 1 } else { VERSION };
 /// Until somebody says that all nodes read a newer one.
 static WRITTEN: AtomicU8 = AtomicU8::new(OLDEST_VERSION);
 
@@ -81,8 +91,8 @@ pub(crate) fn write_version<'s>(
     let (header, _) = out.split_at_mut(HEADER);
     header[..4].copy_from_slice(&MAGIC);
     let counts = match version {
-        #[cfg(test)]
-        tests::MADE_UP => [groups, events],
+        #[cfg(any(test, feature = "next_chunk"))]
+        MADE_UP => [groups, events],
         _ => [events, groups],
     };
     header[4] = version;
@@ -127,8 +137,8 @@ impl<'a> Chunk<'a> {
             u32::from_le_bytes(reader.array()?) as usize,
         ];
         let [events, groups] = match version {
-            #[cfg(test)]
-            tests::MADE_UP => [counts[1], counts[0]],
+            #[cfg(any(test, feature = "next_chunk"))]
+            MADE_UP => [counts[1], counts[0]],
             _ => counts,
         };
         Ok(Chunk {
@@ -168,9 +178,6 @@ impl<'a> Chunk<'a> {
 pub(crate) mod tests {
     use super::*;
     use crate::event::{Event, Head};
-
-    /// A version that never was, with its counts the other way round.
-    pub(crate) const MADE_UP: u8 = VERSION + 1;
 
     /// Three events of a call.
     pub(crate) fn call(number: u8) -> EventSet {

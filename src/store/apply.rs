@@ -300,8 +300,8 @@ impl Entry {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::event::chunk::tests::{MADE_UP, call};
-    use crate::event::chunk::{VERSION, write_version};
+    use crate::event::chunk::tests::call;
+    use crate::event::chunk::{MADE_UP, VERSION, write_version};
 
     #[test]
     fn a_log_of_two_chunk_versions_is_the_same_calls_as_a_log_of_one() {

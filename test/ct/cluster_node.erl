@@ -17,8 +17,10 @@
 -define(CALL_MS, 60000).
 -define(POLL_MS, 20).
 
-%% A node that may be started, again and again in the same folder.
--type plan() :: #{name := node(), dir := file:filename(), settings := map(), vm := [string()]}.
+%% A node that may be started, again and again in the same folder; code is looked for in the folders of `path' first.
+-type plan() :: #{
+    name := node(), dir := file:filename(), settings := map(), vm := [string()], path => [file:filename()]
+}.
 -type running() :: #{plan := plan(), peer := pid(), os_pid := string()}.
 
 %% @doc Plans for nodes of one group, the first with the lowest order. Settings: of the application; `storage' and `vm'
@@ -73,7 +75,8 @@ boot(#{name := Node, dir := Dir, vm := Vm} = Plan, More) ->
     {ok, Peer, Node} = peer:start(#{
         name => Name, host => Host, longnames => true, connection => standard_io, wait_boot => 30000,
         args => ["-setcookie", ?COOKIE, "-connect_all", "true", "-kernel", "logger", lists:flatten(Log)] ++
-            Vm ++ More ++ ["-pa" | code_path()]
+            %% The emulator puts each before those that it was told of earlier.
+            Vm ++ More ++ ["-pa" | lists:reverse(maps:get(path, Plan, []) ++ code_path())]
     }),
     Running = #{plan => Plan, peer => Peer, os_pid => peer:call(Peer, os, getpid, [])},
     ok = call(Running, file, set_cwd, [Dir]),
