@@ -9,6 +9,7 @@
 -export([
     a_node_taken_out_gives_its_copies_back/1,
     a_node_taken_out_is_not_waited_for/1,
+    a_node_taken_out_while_down_has_no_copies_when_it_comes_back/1,
     an_active_that_is_taken_out_is_followed_by_the_next/1,
     a_node_put_in_gets_copies_on_disc/1,
     the_last_copy_is_never_given_back/1
@@ -22,6 +23,7 @@ all() ->
     [
         a_node_taken_out_gives_its_copies_back,
         a_node_taken_out_is_not_waited_for,
+        a_node_taken_out_while_down_has_no_copies_when_it_comes_back,
         an_active_that_is_taken_out_is_followed_by_the_next,
         a_node_put_in_gets_copies_on_disc,
         the_last_copy_is_never_given_back
@@ -66,6 +68,24 @@ a_node_taken_out_is_not_waited_for(Config) ->
     ok = cluster_node:kill_together(Nodes),
     Left = settled(cluster_node:start([plan_of(A), plan_of(B)], settings([A, B]))),
     all_there(Left, 1, 200).
+
+a_node_taken_out_while_down_has_no_copies_when_it_comes_back(Config) ->
+    [A, B, C] = settled(cluster_node:start(plan(Config))),
+    ok = put_all(A, 1, 100),
+    ok = cluster_node:kill(C),
+    _ = cluster_node:settled([A, B]),
+    ok = configure(A, [A, B]),
+    ok = no_copies(A, C),
+    ok = put_all(B, 101, 200),
+    ok = cluster_node:kill_together([A, B]),
+    Left = settled(cluster_node:start([plan_of(A), plan_of(B)], settings([A, B]))),
+    all_there(Left, 1, 200),
+    [Back] = cluster_node:start([plan_of(C)], settings([A, B])),
+    ok = no_copies(hd(Left), Back),
+    ok = cluster_node:until(no_tables, fun() -> tables_at(Back) =:= [] orelse {false, loaded_at(Back)} end),
+    ok = put_all(Back, 201, 300),
+    _ = cluster_node:settled(Left),
+    all_there(Left, 1, 300).
 
 an_active_that_is_taken_out_is_followed_by_the_next(Config) ->
     [A, B, C] = settled(cluster_node:start(plan(Config))),
@@ -139,6 +159,13 @@ no_copies(Active, Of) ->
 on_disc(At, Table) -> cluster_node:call(At, mnesia, table_info, [Table, disc_copies]).
 
 tables_at(Node) -> cluster_node:call(Node, mnesia, system_info, [local_tables]) -- [schema].
+
+%% Where each table there is read, and which copies of it Mnesia there prefers.
+loaded_at(Node) ->
+    [
+        {Table, [cluster_node:call(Node, mnesia, table_info, [Table, What]) || What <- [where_to_read, master_nodes]]}
+     || Table <- tables_at(Node)
+    ].
 
 status(Node) -> map_get(1, map_get(groups, cluster_node:call(Node, era_callstore, status, []))).
 
