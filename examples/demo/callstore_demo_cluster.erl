@@ -262,9 +262,9 @@ finished(#play{all = [Node | _] = All} = Play, TookMs, Dir) ->
     Equal = length(lists:usort(maps:values(Digests))) =:= 1,
     io:nl(),
     lists:foreach(
-        fun({Name, Value}) -> io:format("~-32ts ~9ts~n", [Name, Value]) end,
+        fun({Name, Value}) -> io:format("~-34ts ~9ts~n", [Name, Value]) end,
         [
-            {"take-over, kill to next answer", [integer_to_list(or_none(Play#play.take_over_ms)), " ms"]},
+            {"take-over, kill to next answer, ms", integer_to_list(or_none(Play#play.take_over_ms))},
             {"events acknowledged", integer_to_list(Acknowledged)},
             {"  put again without an answer", integer_to_list(Play#play.repeated)},
             {"  lost", integer_to_list(Lost)},

@@ -1,4 +1,5 @@
-%%% `make demo' as a user sees it: what it prints, what it writes, how it ends, with good input and with bad.
+%%% `make demo' and `make demo-cluster' as a user sees them: what they print, what they write, how they end, with good input
+%%% and with bad.
 -module(demo_SUITE).
 
 -include_lib("common_test/include/ct.hrl").
@@ -13,12 +14,18 @@
     bad_lines/1,
     file_without_events/1,
     missing_file/1,
-    unwritable_out/1
+    unwritable_out/1,
+    three_nodes_lose_nothing_when_the_active_is_killed/1,
+    three_nodes_with_a_rate_that_is_none/1
 ]).
 
 -define(RUN_MS, 120000).
 -define(CALLS, 60).
 -define(ANSWERED, 47).
+%% Events a second, so that three nodes have some seconds of it.
+-define(RATE, "200").
+%% Far more than a take-over takes, and far less than to wait for the killed one.
+-define(TAKE_OVER_MAX_MS, 10000).
 
 suite() -> [{timetrap, {minutes, 5}}].
 
@@ -31,7 +38,9 @@ all() ->
         bad_lines,
         file_without_events,
         missing_file,
-        unwritable_out
+        unwritable_out,
+        three_nodes_lose_nothing_when_the_active_is_killed,
+        three_nodes_with_a_rate_that_is_none
     ].
 
 init_per_suite(Config) ->
@@ -128,6 +137,40 @@ unwritable_out(Config) ->
     ?assertNotEqual(nomatch, string:find(Output, "cannot be written")),
     ?assertEqual(nomatch, string:find(Output, "playing")).
 
+%% --- three nodes
+
+three_nodes_lose_nothing_when_the_active_is_killed(Config) ->
+    Events = length(?config(lines, Config)),
+    {Status, Output} = cluster(?FUNCTION_NAME, ?RATE, Config),
+    ?assertEqual(0, Status),
+    [Before, After] = string:split(Output, "kill -9 callstore1, the active, after "),
+    ?assertNotEqual(nomatch, string:find(Before, "callstore1 is active, epoch 1")),
+    ?assertNotEqual(nomatch, string:find(After, "callstore1 runs again")),
+    %% It was half-way.
+    {Killed, _} = string:to_integer(After),
+    ?assert(Killed > Events div 4 andalso Killed < Events * 3 div 4),
+    %% The same table as of one node.
+    ?assertEqual(Events, figure("accepted", Output) + figure("duplicates", Output)),
+    ?assertEqual(0, figure("rejected", Output)),
+    ?assertEqual(0, figure("live calls left", Output)),
+    ?assertEqual(?CALLS, figure("calls with a record", Output)),
+    %% And what is of three.
+    ?assert(figure("take-over, kill to next answer, ms", Output) < ?TAKE_OVER_MAX_MS),
+    ?assertEqual(Events, figure("events acknowledged", Output)),
+    ?assert(figure("put again without an answer", Output) > 0),
+    ?assertEqual(0, figure("lost", Output)),
+    ?assertEqual(3, figure("copies", Output)),
+    ?assertMatch({match, _}, re:run(Output, "^ *digests +equal *$", [multiline])).
+
+three_nodes_with_a_rate_that_is_none(Config) ->
+    {Status, Output} = cluster(?FUNCTION_NAME, "fast", Config),
+    ?assertEqual(2, Status),
+    ?assertNotEqual(nomatch, string:find(Output, "RATE is the number of events a second, not fast")).
+
+cluster(Case, Rate, Config) ->
+    Env = [{"DEMO_MAIN", "callstore_demo_cluster"}, {"RATE", Rate}],
+    run(Case, ?config(sample, Config), "", Env, Config).
+
 %% --- playing and reading
 
 demo(Case, Events, Config) ->
@@ -135,13 +178,16 @@ demo(Case, Events, Config) ->
     {Status, Output} = run(Case, Events, Out, Config),
     {Status, Output, Out}.
 
-run(Case, Events, Out, Config) ->
+run(Case, Events, Out, Config) -> run(Case, Events, Out, [], Config).
+
+run(Case, Events, Out, More, Config) ->
     Root = ?config(root, Config),
     Dir = filename:join([?config(priv_dir, Config), atom_to_list(Case), "run"]),
     %% The application as it is compiled for tests says its crash points to a module beside the tests.
     Points = filename:dirname(code:which(crash_point)),
     Env = [
         {"DEMO_DIR", Dir}, {"ERA_CALLSTORE_EBIN", code:lib_dir(era_callstore, ebin)}, {"ERL_FLAGS", "-pa " ++ Points}
+        | More
     ],
     {Status, Output} = os_command:run(Root, [filename:join(Root, "examples/demo/run"), Events, Out], Env, ?RUN_MS),
     ct:log("~ts", [Output]),
