@@ -9,7 +9,8 @@
     every_node_tells_everything_of_every_group/1,
     a_copy_that_is_not_loaded_tells_everything_too/1,
     the_table_has_a_row_for_each_group_in_straight_columns/1,
-    metrics_tell_of_every_group_that_is_here/1
+    metrics_tell_of_every_group_that_is_here/1,
+    three_instances_tell_the_same_also_after_a_take_over/1
 ]).
 
 %% What is documented to be there, whatever the state.
@@ -26,7 +27,8 @@ all() ->
         every_node_tells_everything_of_every_group,
         a_copy_that_is_not_loaded_tells_everything_too,
         the_table_has_a_row_for_each_group_in_straight_columns,
-        metrics_tell_of_every_group_that_is_here
+        metrics_tell_of_every_group_that_is_here,
+        three_instances_tell_the_same_also_after_a_take_over
     ].
 
 %% Group 1 is on both of the first nodes, group 2 on the second only; the third has no instance. They outlive the
@@ -125,5 +127,40 @@ metrics_tell_of_every_group_that_is_here(Config) ->
     ?assert(Told(B, "era_callstore_active\\{group=\"2\"\\} 1\n")),
     ?assert(Told(B, "era_callstore_lag_rows\\{group=\"1\"\\} 0\n")),
     ?assertNot(Told(C, "era_callstore_live_calls")).
+
+%% Who is active, since which epoch, where copies are, and that none lags: in one answer of each node, and as one answer.
+three_instances_tell_the_same_also_after_a_take_over(Config) ->
+    Dir = filename:join(?config(priv_dir, Config), ?FUNCTION_NAME),
+    Nodes = [#{plan := PlanA} = A, B, C] = cluster_node:start(cluster_node:plan(Dir, 3, #{})),
+    First = told_alike(A, Nodes),
+    ok = cluster_node:call(A, era_callstore, handover, [1]),
+    Second = told_alike(B, Nodes),
+    ?assert(Second > First),
+    ok = cluster_node:kill(B),
+    {ok, _} = cluster_node:call(A, era_callstore, put, [cluster_calls:events(alive, 1, 20)]),
+    Third = told_alike(C, [A, C]),
+    ?assert(Third > Second),
+    ok = cluster_node:kill(A),
+    Again = [cluster_node:start(PlanA), C],
+    ?assert(told_alike(hd(Again), Again) > Third).
+
+%% The epoch that all tell.
+told_alike(Active, Nodes) ->
+    Name = cluster_node:name(Active),
+    Names = lists:sort([cluster_node:name(Node) || Node <- Nodes]),
+    ok = cluster_node:until({alike, Name}, fun() ->
+        All = [maps:get(1, groups(Node)) || Node <- Nodes],
+        Alike = lists:usort([
+            {maps:with([epoch, active, lag_chunks, live, closed, log_chunks], Of), lists:sort(Copies)}
+         || #{copies := Copies} = Of <- All
+        ]),
+        States = [{N, State} || {N, #{state := State}} <- lists:zip([cluster_node:name(Node) || Node <- Nodes], All)],
+        Right = [{N, case N of Name -> active; _ -> passive end} || {N, _} <- States],
+        case {Alike, States} of
+            {[{#{active := Name, lag_chunks := 0}, Names}], Right} -> true;
+            Other -> {false, Other}
+        end
+    end),
+    maps:get(epoch, maps:get(1, groups(Active))).
 
 groups(Node) -> maps:get(groups, cluster_node:call(Node, era_callstore, status, [])).
