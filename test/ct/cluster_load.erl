@@ -5,12 +5,12 @@
 %%%
 %%% Always holds: a producer whose node is gone keeps its batch and goes on with it when the node is back (back/2). What
 %%% was acknowledged is known with the node that said so, and when. Repeats, where wanted, put a batch a second time.
-%%% Called by: the suites of several nodes; put_here/3 and flood_here/4 run inside the nodes.
+%%% Called by: the suites of several nodes; put_here/4 and flood_here/5 run inside the nodes.
 %%% Must never: give a batch up.
 -module(cluster_load).
 
--export([start/2, start/3, back/2, acknowledged/2, acknowledged_of/3, finish/1, batch_of/1]).
--export([flood/3, put_here/3, flood_here/4]).
+-export([start/2, start/3, back/2, acknowledged/2, acknowledged_of/3, refused/2, finish/1, batch_of/1]).
+-export([flood/4, put_here/3, put_here/4, flood_here/5]).
 -export_type([load/0, outcome/0, batch/0, flood/0]).
 
 -define(BATCH_CALLS, 20).
@@ -18,6 +18,8 @@
 -define(PUT_MS, 10000).
 -define(FLOOD_PRODUCERS, 50).
 -define(FLOOD_PUT_MS, 5000).
+%% Memory is looked at so often.
+-define(FLOOD_LOOK_MS, 10).
 
 -opaque load() :: pid().
 -type batch() :: #{
@@ -36,16 +38,20 @@
     producers :: #{node() => pid()},
     outcome :: outcome(),
     counts = #{} :: #{node() => non_neg_integer()},
-    waiting = [] :: [{reference(), pid(), [node()], Until :: non_neg_integer()}]
+    waiting = [] :: [{reference(), pid(), [node()] | refused, Until :: non_neg_integer()}]
 }).
 
 %% @doc A producer on each of these nodes.
 -spec start([cluster_node:running()], cluster_calls:kind()) -> load().
 start(Nodes, Kind) -> start(Nodes, Kind, #{}).
 
-%% @doc With a pause after each batch, and one of so many batches put twice; the numbers of calls begin above `base'.
+%% @doc With a pause after each batch, and one of so many batches put twice; the numbers of calls begin above `base'. A put
+%% that was not answered within `put_ms' is refused.
 -spec start([cluster_node:running()], cluster_calls:kind(), Options) -> load() when
-    Options :: #{pause_ms => non_neg_integer(), repeat_one_of => pos_integer(), base => non_neg_integer()}.
+    Options :: #{
+        pause_ms => non_neg_integer(), put_ms => pos_integer(), repeat_one_of => pos_integer(),
+        base => non_neg_integer()
+    }.
 start(Nodes, Kind, Options) ->
     Base = maps:get(base, Options, 0),
     spawn_link(fun() ->
@@ -70,6 +76,10 @@ acknowledged(Load, Batches) -> await(Load, all, Batches).
 -spec acknowledged_of(load(), [cluster_node:running()], Batches :: pos_integer()) -> ok.
 acknowledged_of(Load, Nodes, Batches) -> await(Load, [cluster_node:name(Node) || Node <- Nodes], Batches).
 
+%% @doc Waits for so many more answers that are none.
+-spec refused(load(), Answers :: pos_integer()) -> ok.
+refused(Load, Answers) -> await(Load, refused, Answers).
+
 %% @doc Ends the producers, after the answers that are on their way.
 -spec finish(load()) -> outcome().
 finish(Load) ->
@@ -86,13 +96,15 @@ batch_of(Cid) ->
     Number = binary_to_integer(lists:last(binary:split(Cid, <<"-">>, [global]))),
     {Number div 1000000, Number rem 1000000 div ?BATCH_CALLS}.
 
-%% @doc Many producers on each of these nodes, none of which waits for another or minds an error, for so long.
--spec flood([cluster_node:running()], LengthMs :: pos_integer(), PauseMs :: pos_integer()) -> [flood()].
-flood(Nodes, LengthMs, PauseMs) ->
+%% @doc Many producers on each of these nodes, none of which minds an error, for so long: all of them put at one moment, again
+%% and again, each a batch that it has made before.
+-spec flood([cluster_node:running()], LengthMs :: pos_integer(), EveryMs :: pos_integer(), Calls :: pos_integer()) ->
+    [flood()].
+flood(Nodes, LengthMs, EveryMs, Calls) ->
     Test = self(),
     Floods = [
         spawn_link(fun() ->
-            Arguments = [?FLOOD_PRODUCERS, LengthMs, PauseMs, Nth * 100000000],
+            Arguments = [?FLOOD_PRODUCERS, LengthMs, EveryMs, Calls, Nth * 100000000],
             Test ! {self(), cluster_node:call(Node, ?MODULE, flood_here, Arguments)}
         end)
      || {Nth, Node} <- lists:enumerate(Nodes)
@@ -149,13 +161,14 @@ answered(#load{waiting = Waiting} = Load) ->
     lists:foreach(fun({Ref, From, _, _}) -> From ! {Ref, reached} end, Reached),
     Load#load{waiting = Others}.
 
+count(refused, #load{outcome = #{refused := Refused}}) -> lists:sum(maps:values(Refused));
 count(Nodes, #load{counts = Counts}) -> lists:sum([maps:get(Node, Counts, 0) || Node <- Nodes]).
 
 %% --- a producer
 
 produce(Load, Node, Kind, Options, From) ->
     To = From + ?BATCH_CALLS - 1,
-    case until_acknowledged(Load, Node, {Kind, From, To}) of
+    case until_acknowledged(Load, Node, {Kind, From, To, maps:get(put_ms, Options, ?PUT_MS)}) of
         {ok, SameOrBack} ->
             repeated(SameOrBack, Kind, Options, From, To),
             receive
@@ -166,7 +179,7 @@ produce(Load, Node, Kind, Options, From) ->
             ok
     end.
 
-until_acknowledged(Load, Node, {_, From, To} = Calls) ->
+until_acknowledged(Load, Node, {_, From, To, _} = Calls) ->
     Begun = now_ms(),
     Answer = put_batch(Node, Calls),
     Batch = #{
@@ -191,15 +204,15 @@ until_acknowledged(Load, Node, {_, From, To} = Calls) ->
 
 %% The answer to a batch that was put a second time is no news, whatever it is.
 repeated(Node, Kind, #{repeat_one_of := OneOf}, From, To) when (To + 1) div ?BATCH_CALLS rem OneOf =:= 0 ->
-    _ = put_batch(Node, {Kind, From, To}),
+    _ = put_batch(Node, {Kind, From, To, ?PUT_MS}),
     ok;
 repeated(_Node, _Kind, _Options, _From, _To) ->
     ok.
 
 %% The events are made over there: little then goes over the node's standard input.
-put_batch(Node, {Kind, From, To}) ->
+put_batch(Node, {Kind, From, To, TimeoutMs}) ->
     try
-        cluster_node:call(Node, ?MODULE, put_here, [Kind, From, To])
+        cluster_node:call(Node, ?MODULE, put_here, [Kind, From, To, TimeoutMs])
     catch
         %% The peer has ended, or its node did under the call.
         exit:_ -> node_gone;
@@ -210,44 +223,55 @@ put_batch(Node, {Kind, From, To}) ->
 
 %% @doc Puts one batch here.
 -spec put_here(cluster_calls:kind(), From :: non_neg_integer(), To :: non_neg_integer()) -> era_callstore_put:result().
-put_here(Kind, From, To) -> era_callstore:put(cluster_calls:events(Kind, From, To), #{timeout => ?PUT_MS}).
+put_here(Kind, From, To) -> put_here(Kind, From, To, ?PUT_MS).
+
+-spec put_here(cluster_calls:kind(), From :: non_neg_integer(), To :: non_neg_integer(), TimeoutMs :: pos_integer()) ->
+    era_callstore_put:result().
+put_here(Kind, From, To, TimeoutMs) ->
+    era_callstore:put(cluster_calls:events(Kind, From, To), #{timeout => TimeoutMs}).
 
 %% @doc The flood of one node.
--spec flood_here(Producers, LengthMs, PauseMs, Base) -> flood() when
-    Producers :: pos_integer(), LengthMs :: pos_integer(), PauseMs :: pos_integer(), Base :: non_neg_integer().
-flood_here(Producers, LengthMs, PauseMs, Base) ->
-    Until = now_ms() + LengthMs,
+-spec flood_here(Producers, LengthMs, EveryMs, Calls, Base) -> flood() when
+    Producers :: pos_integer(), LengthMs :: pos_integer(), EveryMs :: pos_integer(), Calls :: pos_integer(),
+    Base :: non_neg_integer().
+flood_here(Producers, LengthMs, EveryMs, Calls, Base) ->
+    Times = lists:seq(now_ms() + EveryMs, now_ms() + LengthMs, EveryMs),
     Self = self(),
     Pids = [
-        spawn_link(fun() -> Self ! {self(), poured(Base + P * 1000000, PauseMs, Until, empty())} end)
+        spawn_link(fun() -> Self ! {self(), poured(Base + P * 1000000, Calls, Times, empty())} end)
      || P <- lists:seq(1, Producers)
     ],
-    lists:foldl(fun sum/2, empty(), [receive {Pid, Poured} -> Poured end || Pid <- Pids]).
+    Watch = spawn_link(fun() -> Self ! {self(), peak(0)} end),
+    Poured = lists:foldl(fun sum/2, empty(), [receive {Pid, One} -> One end || Pid <- Pids]),
+    Watch ! finish,
+    receive {Watch, Peak} -> Poured#{peak_bytes := Peak} end.
 
 empty() -> #{acknowledged => [], refused => #{}, peak_bytes => 0}.
 
-poured(From, PauseMs, Until, #{acknowledged := Acknowledged, refused := Refused, peak_bytes := Peak} = Poured) ->
-    To = From + ?BATCH_CALLS - 1,
+poured(_From, _Calls, [], Poured) ->
+    Poured;
+poured(From, Calls, [At | Times], #{acknowledged := Acknowledged, refused := Refused} = Poured) ->
+    To = From + Calls - 1,
+    Events = cluster_calls:events(alive, From, To),
+    receive after max(0, At - now_ms()) -> ok end,
     Begun = now_ms(),
-    Answer = era_callstore:put(cluster_calls:events(alive, From, To), #{timeout => ?FLOOD_PUT_MS}),
-    Bytes = erlang:memory(processes) + erlang:memory(binary),
-    Seen = Poured#{peak_bytes := max(Peak, Bytes)},
-    Next =
-        case Answer of
-            {ok, #{rejected := []}} ->
-                Batch = #{node => node(), from => From, to => To, begun_ms => Begun, at_ms => now_ms()},
-                Seen#{acknowledged := [Batch | Acknowledged]};
-            {error, Reason} ->
-                Seen#{refused := maps:update_with(Reason, fun(N) -> N + 1 end, 1, Refused)}
-        end,
-    receive after PauseMs -> ok end,
-    case now_ms() < Until of
-        true -> poured(To + 1, PauseMs, Until, Next);
-        false -> Next
+    case era_callstore:put(Events, #{timeout => ?FLOOD_PUT_MS}) of
+        {ok, #{rejected := []}} ->
+            Batch = #{node => node(), from => From, to => To, begun_ms => Begun, at_ms => now_ms()},
+            poured(To + 1, Calls, Times, Poured#{acknowledged := [Batch | Acknowledged]});
+        {error, Reason} ->
+            More = maps:update_with(Reason, fun(N) -> N + 1 end, 1, Refused),
+            poured(To + 1, Calls, Times, Poured#{refused := More})
     end.
 
-sum(#{acknowledged := A, refused := R, peak_bytes := P}, #{acknowledged := As, refused := Rs, peak_bytes := Ps}) ->
+peak(Peak) ->
+    receive
+        finish -> Peak
+    after ?FLOOD_LOOK_MS -> peak(max(Peak, erlang:memory(processes) + erlang:memory(binary)))
+    end.
+
+sum(#{acknowledged := A, refused := R}, #{acknowledged := As, refused := Rs} = Sum) ->
     Refused = maps:fold(fun(Reason, N, Acc) -> maps:update_with(Reason, fun(M) -> M + N end, N, Acc) end, Rs, R),
-    #{acknowledged => A ++ As, refused => Refused, peak_bytes => max(P, Ps)}.
+    Sum#{acknowledged := A ++ As, refused := Refused}.
 
 now_ms() -> erlang:monotonic_time(millisecond).
