@@ -8,14 +8,16 @@
 #   make random [RANDOM_MINUTES=30 RANDOM_SEED=n]   that run alone, longer or as it was before
 #   make check                           format, lints, layers, types
 #   make bench [ONLY=name]               benchmarks
+#   make soak [MINUTES=10]               half of the rate that it takes at most, for so long: does anything grow?
 #   make build | shell | clean
 
 EVENTS ?=
 OUT ?=
 RATE ?=
 ONLY ?=
+MINUTES ?= 10
 
-.PHONY: demo demo-cluster test check bench build shell clean setup lint layers rust-test eunit ct random
+.PHONY: demo demo-cluster test check bench soak bench-build build shell clean setup lint layers rust-test eunit ct random
 
 demo: build
 	@examples/demo/run "$(EVENTS)" "$(OUT)"
@@ -28,10 +30,19 @@ test: lint layers rust-test eunit ct
 check: lint layers
 	rebar3 as check dialyzer
 
-bench: build
+bench: bench-build
+	@ONLY="$(ONLY)" erl -noshell $(BENCH_PATHS) -s bench_main main
+
+soak: bench-build
+	@epmd -daemon
+	@MINUTES="$(MINUTES)" erl -noshell $(BENCH_PATHS) -s bench_soak main
+
+BENCH_PATHS = -pa $(CURDIR)/_build/default/lib/era_callstore/ebin $(CURDIR)/_build/bench/ebin
+
+bench-build: build
 	@mkdir -p _build/bench/ebin
-	@erlc -Werror -pa _build/bench/ebin -o _build/bench/ebin bench/bench_case.erl $(filter-out bench/bench_case.erl,$(wildcard bench/*.erl))
-	@ONLY="$(ONLY)" erl -noshell -pa $(CURDIR)/_build/default/lib/era_callstore/ebin $(CURDIR)/_build/bench/ebin -s bench_main main
+	@erlc -Werror -pa _build/default/lib/era_callstore/ebin -pa _build/bench/ebin -o _build/bench/ebin \
+		bench/bench_case.erl $(filter-out bench/bench_case.erl,$(wildcard bench/*.erl))
 
 build: setup
 	@rebar3 compile
