@@ -9,7 +9,7 @@
 %%% caller is the one in force. Two copies with the same rows are equal. The newest row is never deleted, so the next
 %%% term knows how far the one before it came.
 %%% Called by: view (load, subscribe), writer (append), group (terms), ticker (trim), union (what a copy lacks), placement
-%%% (holders, give_back), and the sink that keeps its records in Mnesia for the copies of its tables. With schema, rejoin
+%%% (holders, give_back, load_there), and the sink that keeps its records in Mnesia for the copies of its tables. With schema, rejoin
 %%% and collection the only module that says `mnesia:'.
 %%% Must never: look into a chunk; touch a table that is not its own.
 -module(era_callstore_log).
@@ -21,7 +21,7 @@
     keys/1, chunks/2, lacking/2, know_terms/2,
     row_key/1, last_seq/3, size/1, copies/1, table/1,
     incarnation/0, loaded_from/1,
-    tables_of/1, shared_tables/0, holders/1, awaited/1, give_back/2, give_up/1
+    tables_of/1, shared_tables/0, holders/1, awaited/1, give_back/2, give_up/1, load_there/2
 ]).
 -export_type([key/0, position/0, known_term/0, term_of_activity/0, storage/0, commit/0]).
 
@@ -338,6 +338,11 @@ gave({aborted, Reason}, Table, Node) ->
         {true, false} -> {error, down};
         {true, true} -> {error, Reason}
     end.
+
+%% @doc A copy that Mnesia does not load there, because it waits for a node that it was told to load from and that has none any
+%% more, is loaded from whoever has the table. Returns at once.
+-spec load_there(atom(), node()) -> ok.
+load_there(Table, Node) -> erpc:cast(Node, mnesia, force_load_table, [Table]).
 
 %% @doc Takes a node that is down out of Mnesia's schema, and so all its copies out of their tables, unless a table is
 %% there that is not ours. When it comes back, it joins with the copies it has, and they can be given back.

@@ -2,7 +2,8 @@
 %%%
 %%%   configuration ──nodes──► tables' copies that are elsewhere ──► deleted from there, whether that node runs or not
 %%% A node that is down keeps its copies on disc; it is taken out of Mnesia's schema where no table of others is there, so
-%%% that nobody waits for it, and gives them back when it comes.
+%%% that nobody waits for it, and gives them back when it comes: also where Mnesia there would load them only from a node
+%%% that is not of the group any more.
 %%% Always holds: exists on the active only, whose own copy works, so the last copy is never given back. The tables that
 %%% groups share (epochs, collections) stay on every node that any group has an instance on.
 %%% Called by: the term's supervisor (start), era_callstore_group (nodes/2, when the configuration changes). Looks again
@@ -19,6 +20,8 @@
 
 -define(RETRY_MIN_MS, 1000).
 -define(RETRY_MAX_MS, 60000).
+%% A copy that could not be given back for so long (the next pause) is not loaded there, and would never be.
+-define(LOAD_FROM_PAUSE_MS, 4000).
 
 %% Where the group has instances, and where any group has.
 -type nodes() :: #{group := [node()], site := [node()]}.
@@ -68,11 +71,13 @@ handle_info(_Other, State) -> {noreply, State}.
 
 looked(#state{group = Group, nodes = #{site := OfSite} = Nodes} = State) ->
     Surplus = surplus(Group, Nodes),
-    Failed = [{Node, Reason} || {Table, Node} <- Surplus, {error, Reason} <- [given_back(Table, Node, Group)]],
-    Down = lists:usort([Node || {Node, down} <- Failed]),
+    Failed = [{Table, Node, Reason} || {Table, Node} <- Surplus, {error, Reason} <- [given_back(Table, Node, Group)]],
+    Down = lists:usort([Node || {_, Node, down} <- Failed]),
+    Stuck = [{Table, Node} || {Table, Node, {not_active, _, _, _}} <- Failed, State#state.pause_ms > ?LOAD_FROM_PAUSE_MS],
+    ok = lists:foreach(fun({Table, Node}) -> era_callstore_log:load_there(Table, Node) end, Stuck),
     Left = [Reason || Node <- Down -- OfSite, {error, Reason} <- [given_up(Node, Group)]],
     %% One that is down and has other tables too is looked at when it comes.
-    case [Node || {Node, Reason} <- Failed, Reason =/= down] ++ [R || R <- Left, element(1, R) =/= other_tables] of
+    case [Node || {_, Node, Reason} <- Failed, Reason =/= down] ++ [R || R <- Left, element(1, R) =/= other_tables] of
         [] -> State#state{pause_ms = ?RETRY_MIN_MS};
         [_ | _] -> again(State)
     end.

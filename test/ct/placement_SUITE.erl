@@ -10,6 +10,7 @@
     a_node_taken_out_gives_its_copies_back/1,
     a_node_taken_out_is_not_waited_for/1,
     a_node_taken_out_while_down_has_no_copies_when_it_comes_back/1,
+    copies_that_wait_for_a_node_that_has_none_any_more_are_given_back/1,
     an_active_that_is_taken_out_is_followed_by_the_next/1,
     a_node_put_in_gets_copies_on_disc/1,
     the_last_copy_is_never_given_back/1
@@ -24,6 +25,7 @@ all() ->
         a_node_taken_out_gives_its_copies_back,
         a_node_taken_out_is_not_waited_for,
         a_node_taken_out_while_down_has_no_copies_when_it_comes_back,
+        copies_that_wait_for_a_node_that_has_none_any_more_are_given_back,
         an_active_that_is_taken_out_is_followed_by_the_next,
         a_node_put_in_gets_copies_on_disc,
         the_last_copy_is_never_given_back
@@ -86,6 +88,25 @@ a_node_taken_out_while_down_has_no_copies_when_it_comes_back(Config) ->
     ok = put_all(Back, 201, 300),
     _ = cluster_node:settled(Left),
     all_there(Left, 1, 300).
+
+%% C was killed while it was to load the copies of A (as a node that is healed is), and A has left the group since.
+copies_that_wait_for_a_node_that_has_none_any_more_are_given_back(Config) ->
+    [A, B, C] = settled(cluster_node:start(plan(Config))),
+    ok = put_all(A, 1, 100),
+    [ok = cluster_node:call(C, mnesia, set_master_nodes, [Table, [cluster_node:name(A)]]) || Table <- ?TABLES],
+    ok = cluster_node:call(C, era_callstore_schema, sync, []),
+    ok = cluster_node:kill(C),
+    _ = cluster_node:settled([A, B]),
+    ok = configure(B, [B]),
+    ok = no_copies(B, C),
+    ok = no_copies(B, A),
+    ok = cluster_node:stop(A),
+    [Back] = cluster_node:start([plan_of(C)], settings([B])),
+    ok = cluster_node:until(copies_there_again, fun() -> tables_at(Back) =/= [] end),
+    ok = cluster_node:until(no_tables, fun() -> tables_at(Back) =:= [] orelse {false, loaded_at(Back)} end),
+    ok = no_copies(B, Back),
+    ok = put_all(Back, 101, 200),
+    all_there([B], 1, 200).
 
 an_active_that_is_taken_out_is_followed_by_the_next(Config) ->
     [A, B, C] = settled(cluster_node:start(plan(Config))),
