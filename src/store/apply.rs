@@ -43,6 +43,7 @@ impl Store {
         self.totals.duplicates += applied.duplicate as u64;
         self.totals.late += applied.late as u64;
         self.expire();
+        self.prune_queues();
         Ok(applied)
     }
 

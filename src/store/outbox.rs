@@ -147,6 +147,22 @@ impl Store {
         }
     }
 
+    /// Lets go of what at the heads of all queues waits no longer. A passive store is asked neither what is to be issued nor
+    /// what waits for a sink; without this its queues would grow with every call.
+    pub(super) fn prune_queues(&mut self) {
+        while let Some(&slot) = self.outbox.due.front() {
+            match self.entry_mut(slot) {
+                Some(entry) if entry.queued && entry.life.is_due() => break,
+                Some(entry) => entry.queued = false,
+                None => {}
+            }
+            self.outbox.due.pop_front();
+        }
+        for number in 0..self.outbox.sinks.len() {
+            self.prune(number);
+        }
+    }
+
     fn waiting_entry(&self, waiting: &Waiting, number: usize) -> Option<&Entry> {
         self.entry(waiting.slot).filter(|entry| {
             entry.cid == waiting.cid

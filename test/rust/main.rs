@@ -8,6 +8,7 @@ mod domain;
 mod fixtures;
 mod listening;
 mod malformed;
+mod passive;
 mod player;
 mod projection;
 mod properties;
