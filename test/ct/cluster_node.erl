@@ -118,9 +118,9 @@ each(Things, Fun) ->
         {spawn_monitor(fun() ->
             Result = Fun(Thing),
             Test ! {self(), Result},
-            %% A peer ends with the process that started it.
+            %% A node ends with its test case, also one that is paused.
             Monitor = erlang:monitor(process, Test),
-            receive {'DOWN', Monitor, process, _, _} -> ok end
+            receive {'DOWN', Monitor, process, _, _} -> left(Result) end
         end), Thing}
      || Thing <- Things
     ],
@@ -131,6 +131,9 @@ each(Things, Fun) ->
         end
      || {{Pid, Monitor}, Thing} <- Runners
     ].
+
+left(#{peer := Peer} = Node) -> _ = [kill(Node) || is_process_alive(Peer)], ok;
+left(_Other) -> ok.
 
 %% @doc SIGKILL.
 -spec kill(running()) -> ok.
