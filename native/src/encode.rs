@@ -2,7 +2,7 @@
 
 use callstore::event::chunk;
 use callstore::event::encode::Encoder as ChunkEncoder;
-use callstore::event::input::{Common, Input, Reject, Taken};
+use callstore::event::input::{Arena, Common, Input, Reject, Taken};
 use rustler::{Atom, Binary, Encoder, Env, NifResult, ResourceArc, Term};
 
 use crate::roles::Router;
@@ -73,12 +73,13 @@ fn encode_list<'a>(
     options: Term<'a>,
 ) -> NifResult<Term<'a>> {
     packed(env, router, options, |encoder| {
+        let arena = Arena::new();
         let mut input = Input::default();
         let mut rest = events;
         while let Ok((event, tail)) = rest.list_get_cell() {
             input.clear();
-            match crate::input::read(event, &mut input) {
-                Ok(()) => encoder.push(Ok(&input)),
+            match crate::input::read(event, &arena, &mut input) {
+                Ok(()) => encoder.push(Ok(&mut input)),
                 Err(reason) => encoder.push(Err(reason)),
             }
             rest = tail;

@@ -1,81 +1,83 @@
 //! Events as Erlang terms: maps with binary or atom keys, told to the core key by key, binaries borrowed.
 
-use std::borrow::Cow;
-
-use callstore::event::input::{Given, Input, MAX_DEPTH, Reject};
+use callstore::event::Value;
+use callstore::event::input::{Arena, Given, Input, MAX_DEPTH, Reject};
 use rustler::types::map::MapIterator;
 use rustler::{Binary, Term, TermType};
 
 use crate::terms;
 
-/// Reads one event into an input that has been cleared.
-pub fn read<'a>(event: Term<'a>, input: &mut Input<'a>) -> Result<(), Reject> {
+/// Reads one event into an input that has been cleared. What does not lie in the term as text goes to the arena.
+pub fn read<'i, 'a: 'i>(
+    event: Term<'a>,
+    arena: &'i Arena,
+    input: &mut Input<'i>,
+) -> Result<(), Reject> {
     let pairs = MapIterator::new(event).ok_or(Reject::NotAnObject)?;
     let mut found = None;
     for (key, value) in pairs {
-        let key = key_bytes(key)?;
-        match key.as_ref() {
+        match key_bytes(key, arena)? {
             b"data" => found = Some(value),
-            _ => input.envelope(&key, given(value, &key)?),
+            key => input.envelope(key, given(value, key, arena)?),
         }
     }
     let fields = found.and_then(MapIterator::new).ok_or(Reject::NoData)?;
     for (key, value) in fields {
-        let key = key_bytes(key)?;
-        let given = given(value, &key)?;
-        input.field(key, given)?;
+        let key = key_bytes(key, arena)?;
+        input.field(key, given(value, key, arena)?)?;
     }
     Ok(())
 }
 
 /// A key: a binary, or an atom.
-fn key_bytes(key: Term<'_>) -> Result<Cow<'_, [u8]>, Reject> {
+fn key_bytes<'i, 'a: 'i>(key: Term<'a>, arena: &'i Arena) -> Result<&'i [u8], Reject> {
     if let Ok(binary) = Binary::from_term(key) {
-        return Ok(Cow::Borrowed(binary.as_slice()));
+        return Ok(binary.as_slice());
     }
     match key.atom_to_string() {
-        Ok(text) => Ok(Cow::Owned(text.into_bytes())),
+        Ok(text) => Ok(arena.alloc_str(&text).as_bytes()),
         Err(_) => Err(Reject::BadField("key".into())),
     }
 }
 
-fn given<'a>(value: Term<'a>, key: &[u8]) -> Result<Given<'a>, Reject> {
+fn given<'i, 'a: 'i>(value: Term<'a>, key: &[u8], arena: &'i Arena) -> Result<Given<'i>, Reject> {
     if let Ok(binary) = Binary::from_term(value) {
         return match std::str::from_utf8(binary.as_slice()) {
-            Ok(text) => Ok(Given::Text(Cow::Borrowed(text))),
+            Ok(text) => Ok(Some(Value::Str(text))),
             Err(_) => Err(Reject::NotUtf8(clip(key))),
         };
     }
+    let bad = || Reject::BadField(clip(key));
     match value.get_type() {
-        TermType::Integer => match value.decode::<i64>() {
-            Ok(number) => Ok(Given::Int(number)),
-            Err(_) => Err(Reject::BadField(clip(key))),
-        },
-        TermType::Float => value
-            .decode::<f64>()
-            .map(Given::Float)
-            .map_err(|_| Reject::BadField(clip(key))),
+        TermType::Integer => {
+            let number = value.decode().map_err(|_| bad())?;
+            Ok(Some(Value::Int(number)))
+        }
+        TermType::Float => {
+            let number = value.decode().map_err(|_| bad())?;
+            Ok(Some(Value::Float(number)))
+        }
         TermType::Atom => match value.atom_to_string().as_deref() {
-            Ok("true") => Ok(Given::Bool(true)),
-            Ok("false") => Ok(Given::Bool(false)),
-            Ok("null" | "nil") => Ok(Given::Null),
-            Ok(text) => Ok(Given::Text(Cow::Owned(text.to_owned()))),
-            Err(_) => Err(Reject::BadField(clip(key))),
+            Ok("true") => Ok(Some(Value::Bool(true))),
+            Ok("false") => Ok(Some(Value::Bool(false))),
+            Ok("null" | "nil") => Ok(None),
+            Ok(text) => Ok(Some(Value::Str(arena.alloc_str(text)))),
+            Err(_) => Err(bad()),
         },
-        TermType::List | TermType::Map => nested(value, key),
-        _ => Err(Reject::BadField(clip(key))),
+        TermType::List | TermType::Map => nested(value, key, arena),
+        _ => Err(bad()),
     }
 }
 
 /// A list of characters is text; any other list and a map is kept as JSON.
-fn nested<'a>(value: Term<'a>, key: &[u8]) -> Result<Given<'a>, Reject> {
+fn nested<'i>(value: Term<'_>, key: &[u8], arena: &'i Arena) -> Result<Given<'i>, Reject> {
     if let Some(text) = terms::characters(value) {
-        return Ok(Given::Text(Cow::Owned(text)));
+        return Ok(Some(Value::Str(arena.alloc_str(&text))));
     }
     let mut json = Vec::new();
     match terms::write_json(value, MAX_DEPTH, &mut json) {
-        Ok(()) => match String::from_utf8(json) {
-            Ok(text) => Ok(Given::Json(Cow::Owned(text))),
+        Ok(()) => match std::str::from_utf8(&json) {
+            Ok(text) => Ok(Some(Value::Json(arena.alloc_str(text)))),
             Err(_) => Err(Reject::NotUtf8(clip(key))),
         },
         Err(terms::NotJson::Deep) => Err(Reject::TooDeep(clip(key))),

@@ -98,7 +98,10 @@ fn whole_line(text: &[u8]) -> Option<(&[u8], &[u8])> {
 
 /// Whether two objects may stand on one line.
 fn contains_two(line: &[u8]) -> bool {
-    memchr::memmem::find(line, b"}{").is_some() || memchr::memmem::find(line, b"} {").is_some()
+    memchr::memchr_iter(b'}', line).any(|end| {
+        let behind = line.get(end + 1..).unwrap_or_default();
+        behind.starts_with(b"{") || behind.starts_with(b" {")
+    })
 }
 
 fn trim(text: &[u8]) -> &[u8] {

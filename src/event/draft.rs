@@ -2,59 +2,19 @@
 //!
 //! Called by [`super::input`] only. What comes out is the same for equal content, whatever form it came in.
 
-use std::collections::HashMap;
-use std::sync::LazyLock;
-
-use super::field::FIELDS;
+use super::key::Known;
 use super::reject::Reject;
 use super::value::{canonical_uuid, lenient_uuid};
 use super::{EventId, Field, Fields, Head, Kind, Name, Value};
 
-/// A known key: a part of the head, or a field.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Known {
-    EventId,
-    EventTs,
-    Cid,
-    Acallid,
-    AcallidHash,
-    Invitets,
-    Connectionid,
-    /// Written out of others by whoever wants it.
-    Derived,
-    Field(Field),
-}
-
-impl Known {
-    pub(super) fn of(name: &[u8]) -> Option<Known> {
-        type Names = HashMap<&'static [u8], Known, foldhash::fast::FixedState>;
-        static NAMES: LazyLock<Names> = LazyLock::new(|| {
-            // What callstore says of an owner or a producer, it says itself.
-            let own = |field: Field| matches!(field, Field::Owner | Field::Producer);
-            let fields = FIELDS.iter().filter(|&&(field, _)| !own(field));
-            let head: [(&[u8], Known); 8] = [
-                (b"eventid", Known::EventId),
-                (b"eventts", Known::EventTs),
-                (b"cid", Known::Cid),
-                (b"acallid", Known::Acallid),
-                (b"acallidhash", Known::AcallidHash),
-                (b"invitets", Known::Invitets),
-                (b"connectionid", Known::Connectionid),
-                (b"invitedt", Known::Derived),
-            ];
-            let fields = fields.map(|&(field, name)| (name.as_bytes(), Known::Field(field)));
-            fields.chain(head).collect()
-        });
-        NAMES.get(name).copied()
-    }
-}
-
-/// The fields of the head while an event is being sorted.
-#[derive(Default)]
+/// The fields of the head while an event is being read.
+#[derive(Debug, Default)]
 pub(super) struct Draft<'s> {
     pub(super) eventid: Option<EventId>,
     pub(super) eventts: Option<Value<'s>>,
     cid: Option<EventId>,
+    /// `cid` as it was written.
+    cid_text: &'s str,
     acallid: Option<&'s str>,
     acallidhash: Option<i64>,
     invitets: Option<i64>,
@@ -71,7 +31,10 @@ impl<'s> Draft<'s> {
         let bad = |name: &str| Reject::BadField(name.to_owned());
         match known {
             Known::EventId => self.eventid = Some(as_uuid(value).ok_or_else(|| bad("eventid"))?),
-            Known::Cid => self.cid = Some(as_uuid(value).ok_or_else(|| bad("cid"))?),
+            Known::Cid => {
+                self.cid = Some(as_uuid(value).ok_or_else(|| bad("cid"))?);
+                self.cid_text = as_str(value).unwrap_or_default();
+            }
             Known::EventTs => self.eventts = Some(value),
             Known::Acallid => self.acallid = Some(as_str(value).ok_or_else(|| bad("acallid"))?),
             Known::Invitets => {
@@ -107,7 +70,8 @@ impl<'s> Draft<'s> {
             return;
         };
         let derived = text.split_once('.').is_some_and(|(cid, invitets)| {
-            lenient_uuid(cid.as_bytes()) == head.cid && invitets.parse().ok() == head.invitets
+            let is_cid = cid == self.cid_text || lenient_uuid(cid.as_bytes()) == head.cid;
+            is_cid && invitets.parse().ok() == head.invitets
         });
         if !derived {
             fields.push((Name::Known(Field::Connectionid), Value::Str(text)));

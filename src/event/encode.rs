@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 
 use super::chunk::{self, MAX_BYTES, MAX_EVENTS};
-use super::input::{Common, Input, Reject, Taken};
+use super::input::{Arena, Common, Input, Reject, Taken};
 use super::set::Pushed;
 use super::{EventId, EventSet, Head, cut, json};
 
@@ -78,7 +78,10 @@ impl<'c, R: Route> Encoder<'c, R> {
     }
 
     /// Adds what was read of the next event, or the reason why it could not be read.
-    pub fn push(&mut self, input: Result<&Input<'_>, Reject>) {
+    pub fn push<'i>(&mut self, input: Result<&mut Input<'i>, Reject>)
+    where
+        'c: 'i,
+    {
         self.seen += 1;
         let Encoder {
             common,
@@ -103,11 +106,12 @@ impl<'c, R: Route> Encoder<'c, R> {
 
     /// Adds all events of a JSON text.
     pub fn push_json(&mut self, text: &[u8]) {
+        let arena = Arena::new();
         let mut input = Input::default();
         for object in cut::objects(text) {
             input.clear();
-            match object.and_then(|object| json::read(object, &mut input)) {
-                Ok(()) => self.push(Ok(&input)),
+            match object.and_then(|object| json::read(object, &arena, &mut input)) {
+                Ok(()) => self.push(Ok(&mut input)),
                 Err(reason) => self.push(Err(reason)),
             }
         }

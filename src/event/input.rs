@@ -2,16 +2,18 @@
 //! with a reason.
 //!
 //! Whoever reads the producer's form (JSON here, Erlang maps in the NIF) tells [`Input`] key by key what it sees,
-//! borrowed; nothing is looked up twice.
+//! borrowed; nothing is looked up twice and nothing is copied. Text that does not lie anywhere as it is wanted (an atom,
+//! JSON with escapes) goes to an arena that lives as long as the batch.
 
-use std::borrow::Cow;
 use std::collections::HashMap;
 
-use super::draft::{Draft, Known, as_str, content_id, moment, packed, serving_domain};
+use super::draft::{Draft, as_str, content_id, moment, packed, serving_domain};
+use super::key::Known;
 use super::value::is_absent;
 use super::{Event, Field, Head, Kind, Name, Value};
 
 pub use super::reject::Reject;
+pub use bumpalo::Bump as Arena;
 
 /// The most fields of an event.
 pub const MAX_FIELDS: usize = 256;
@@ -22,39 +24,40 @@ pub const MAX_EVENT_BYTES: usize = 256 << 10;
 /// How deep lists and objects in a value may lie in one another.
 pub const MAX_DEPTH: usize = 16;
 
-/// A value as a producer gives it.
-#[derive(Clone, Debug)]
-pub enum Given<'a> {
-    /// Absent.
-    Null,
-    /// A truth value.
-    Bool(bool),
-    /// An integer.
-    Int(i64),
-    /// A number with a fraction, or one too large for an integer.
-    Float(f64),
-    /// Text.
-    Text(Cow<'a, str>),
-    /// A list or an object, as compact JSON.
-    Json(Cow<'a, str>),
-}
-
-/// The key of a field: one that is known, or any other as it came.
-#[derive(Clone, Debug)]
-enum Key<'a> {
-    Known(Known),
-    Other(Cow<'a, str>),
-}
+/// A value as a producer gives it; `None` is one that says that there is none.
+pub type Given<'a> = Option<Value<'a>>;
 
 /// One event while it is being read.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Input<'a> {
-    class: Option<Given<'a>>,
-    kind: Option<Given<'a>>,
-    eventts: Option<Given<'a>>,
-    domain: Option<Given<'a>>,
-    fields: Vec<(Key<'a>, Given<'a>)>,
+    class: Given<'a>,
+    kind: Given<'a>,
+    eventts: Given<'a>,
+    draft: Draft<'a>,
+    taken: Taken<'a>,
+    /// The first field that is at fault.
+    fault: Option<Reject>,
+    count: usize,
     bytes: usize,
+}
+
+impl Default for Input<'_> {
+    fn default() -> Self {
+        Input {
+            class: None,
+            kind: None,
+            eventts: None,
+            draft: Draft::default(),
+            taken: Taken {
+                head: Head::default(),
+                event: Event::empty(),
+                domain: None,
+            },
+            fault: None,
+            count: 0,
+            bytes: 0,
+        }
+    }
 }
 
 /// What all events of one `put` have in common.
@@ -88,20 +91,24 @@ impl<'a> Taken<'a> {
 impl<'a> Input<'a> {
     /// Forgets everything, keeps the room.
     pub fn clear(&mut self) {
-        self.fields.clear();
-        *self = Input {
-            fields: std::mem::take(&mut self.fields),
-            ..Input::default()
-        };
+        (self.class, self.kind, self.eventts) = (None, None, None);
+        self.draft = Draft::default();
+        self.taken.event.fields.clear();
+        self.taken.domain = None;
+        self.fault = None;
+        (self.count, self.bytes) = (0, 0);
     }
 
     /// A key of the envelope other than `data`. Keys that the envelope does not have are passed over.
     pub fn envelope(&mut self, key: &[u8], given: Given<'a>) {
         match key {
-            b"class" => self.class = Some(given),
-            b"type" => self.kind = Some(given),
-            b"eventts" => self.eventts = Some(given),
-            b"domain" => self.domain = Some(given),
+            b"class" => self.class = given,
+            b"type" => self.kind = given,
+            b"eventts" => self.eventts = given.filter(|value| !is_said_absent(value)),
+            b"domain" => {
+                let said = given.filter(|value| !is_said_absent(value));
+                self.taken.domain = said.and_then(as_str);
+            }
             _ => {}
         }
     }
@@ -110,95 +117,100 @@ impl<'a> Input<'a> {
     ///
     /// # Errors
     /// More fields or bytes than an event may have, or a key that is no text.
-    pub fn field(&mut self, key: Cow<'a, [u8]>, given: Given<'a>) -> Result<(), Reject> {
-        let size = match &given {
-            Given::Null => return Ok(()),
-            Given::Text(text) if is_absent(text.as_bytes()) => return Ok(()),
-            Given::Text(text) | Given::Json(text) => text.len(),
+    #[inline]
+    pub fn field(&mut self, key: &'a [u8], given: Given<'a>) -> Result<(), Reject> {
+        let Some(value) = given else {
+            return Ok(());
+        };
+        let size = match value {
+            Value::Str(text) if is_absent(text.as_bytes()) => return Ok(()),
+            Value::Str(text) | Value::Json(text) => text.len(),
             _ => 8,
         };
-        if self.fields.len() >= MAX_FIELDS {
-            return Err(Reject::TooManyFields);
-        }
-        if size > MAX_TEXT_BYTES || key.len() > MAX_TEXT_BYTES {
-            return Err(Reject::TooLarge(clip(&String::from_utf8_lossy(&key))));
-        }
         self.bytes += size + key.len();
-        if self.bytes > MAX_EVENT_BYTES {
-            return Err(Reject::TooLarge("event".into()));
+        if self.count >= MAX_FIELDS || self.bytes > MAX_TEXT_BYTES {
+            self.check_bounds(key, size)?;
         }
-        match Known::of(&key) {
-            Some(Known::Derived) => {}
-            Some(known) => self.fields.push((Key::Known(known), given)),
-            None => self.fields.push((Key::Other(as_text(key)?), given)),
+        self.count += 1;
+        let fields = &mut self.taken.event.fields;
+        match Known::of(key) {
+            Some(Known::Field(field)) => {
+                if field == Field::Dialogid && as_str(value).is_none() {
+                    let fault = || Reject::BadField("dialogid".into());
+                    self.fault.get_or_insert_with(fault);
+                }
+                fields.push((Name::Known(field), packed(field, value)));
+            }
+            Some(Known::Derived) => self.count -= 1,
+            Some(known) => {
+                if let Err(fault) = self.draft.note(known, value, fields) {
+                    self.fault.get_or_insert(fault);
+                }
+            }
+            None => fields.push((Name::Other(as_text(key)?), value)),
         }
         Ok(())
     }
 
-    /// Makes the event of what was read and hands it on.
+    /// One field more, of which the text has this size.
+    #[cold]
+    fn check_bounds(&self, key: &[u8], size: usize) -> Result<(), Reject> {
+        if self.count >= MAX_FIELDS {
+            return Err(Reject::TooManyFields);
+        }
+        if size > MAX_TEXT_BYTES || key.len() > MAX_TEXT_BYTES {
+            return Err(Reject::TooLarge(clip(&String::from_utf8_lossy(key))));
+        }
+        if self.bytes > MAX_EVENT_BYTES {
+            return Err(Reject::TooLarge("event".into()));
+        }
+        Ok(())
+    }
+
+    /// Makes the event of what was read and hands it on. What was read is used up.
     ///
     /// # Errors
     /// What was read is no event; the reason says which field is at fault.
-    pub fn take<'s, T>(
-        &'s self,
-        common: &Common<'s>,
-        hand_on: impl FnOnce(&Taken<'s>) -> T,
+    pub fn take<T>(
+        &mut self,
+        common: &Common<'a>,
+        hand_on: impl FnOnce(&Taken<'a>) -> T,
     ) -> Result<T, Reject> {
-        match self.class.as_ref() {
-            None | Some(Given::Null) => {}
-            Some(Given::Text(class)) if class == "callevents" => {}
+        match self.class {
+            None | Some(Value::Str("callevents")) => {}
             Some(_) => return Err(Reject::BadField("class".into())),
         }
         let (kind, name) = self.kind(common)?;
-        let mut draft = Draft::default();
-        let event = Event {
-            kind,
-            name,
-            ..Event::empty()
-        };
-        let mut taken = Taken {
-            head: Head::default(),
-            event,
-            domain: None,
-        };
-        let fields = &mut taken.event.fields;
-        for (key, given) in &self.fields {
-            match (key, given.value()) {
-                (_, None) => {}
-                (Key::Other(name), Some(value)) => fields.push((Name::Other(name), value)),
-                (&Key::Known(Known::Field(field)), Some(value)) => {
-                    if field == Field::Dialogid && as_str(value).is_none() {
-                        return Err(Reject::BadField("dialogid".into()));
-                    }
-                    fields.push((Name::Known(field), packed(field, value)));
-                }
-                (&Key::Known(known), Some(value)) => draft.note(known, value, fields)?,
-            }
+        if let Some(fault) = self.fault.take() {
+            return Err(fault);
         }
-        let eventts = draft.eventts.or_else(|| self.eventts.as_ref()?.value());
-        let ts = eventts.ok_or(Reject::Missing("eventts"))?;
-        taken.event.ts = moment(ts).ok_or_else(|| Reject::BadField("eventts".into()))?;
-        taken.head = draft.head()?;
-        draft.keep_connectionid(&taken.head, fields);
-        let own = self.domain.as_ref().and_then(Given::value);
-        taken.domain = own.and_then(as_str);
+        let ts = self.draft.eventts.or(self.eventts);
+        let ts = ts.ok_or(Reject::Missing("eventts"))?;
+        let ts = moment(ts).ok_or_else(|| Reject::BadField("eventts".into()))?;
+        let head = self.draft.head()?;
+        self.taken.head = head;
+        let event = &mut self.taken.event;
+        (event.kind, event.name, event.ts) = (kind, name, ts);
+        self.draft.keep_connectionid(&head, &mut event.fields);
         if let Some(owner) = common.owner {
-            fields.push((Name::Known(Field::Owner), Value::Str(owner)));
+            let owner = (Name::Known(Field::Owner), Value::Str(owner));
+            event.fields.push(owner);
         }
-        taken.event.id = match draft.eventid {
+        event.id = match self.draft.eventid {
             Some(id) => id,
-            None => content_id(kind, name, taken.event.ts, &taken.head, fields),
+            None => content_id(kind, name, ts, &head, &event.fields),
         };
         if let Some(producer) = common.producer {
-            fields.push((Name::Known(Field::Producer), Value::Str(producer)));
+            let producer = (Name::Known(Field::Producer), Value::Str(producer));
+            event.fields.push(producer);
         }
-        Ok(hand_on(&taken))
+        Ok(hand_on(&self.taken))
     }
 
-    fn kind<'s>(&'s self, common: &Common<'s>) -> Result<(Kind, &'s str), Reject> {
-        let name = match &self.kind {
-            Some(Given::Text(name)) if !is_absent(name.as_bytes()) => name.as_ref(),
-            None | Some(Given::Null | Given::Text(_)) => return Err(Reject::Missing("type")),
+    fn kind(&self, common: &Common<'a>) -> Result<(Kind, &'a str), Reject> {
+        let name = match self.kind {
+            Some(Value::Str(name)) if !is_absent(name.as_bytes()) => name,
+            None | Some(Value::Str(_)) => return Err(Reject::Missing("type")),
             Some(_) => return Err(Reject::BadField("type".into())),
         };
         let name = common
@@ -213,29 +225,13 @@ impl<'a> Input<'a> {
     }
 }
 
-impl<'a> Given<'a> {
-    /// The value, or nothing where the platform means "absent".
-    fn value(&self) -> Option<Value<'_>> {
-        match self {
-            Given::Null => None,
-            Given::Bool(truth) => Some(Value::Bool(*truth)),
-            Given::Int(number) => Some(Value::Int(*number)),
-            Given::Float(number) => Some(Value::Float(*number)),
-            Given::Json(text) => Some(Value::Json(text)),
-            Given::Text(text) if is_absent(text.as_bytes()) => None,
-            Given::Text(text) => Some(Value::Str(text)),
-        }
-    }
+/// Whether a value is the platform's text for "absent".
+fn is_said_absent(value: &Value<'_>) -> bool {
+    matches!(value, Value::Str(text) if is_absent(text.as_bytes()))
 }
 
-fn as_text(key: Cow<'_, [u8]>) -> Result<Cow<'_, str>, Reject> {
-    let fault = |_| Reject::NotUtf8("key".into());
-    match key {
-        Cow::Borrowed(bytes) => std::str::from_utf8(bytes).map(Cow::Borrowed).map_err(fault),
-        Cow::Owned(bytes) => String::from_utf8(bytes)
-            .map(Cow::Owned)
-            .map_err(|_| Reject::NotUtf8("key".into())),
-    }
+fn as_text(key: &[u8]) -> Result<&str, Reject> {
+    std::str::from_utf8(key).map_err(|_| Reject::NotUtf8("key".into()))
 }
 
 /// A name as far as it is worth repeating in a reason.

@@ -1,26 +1,40 @@
-//! One event from JSON text, in one pass. Texts are borrowed where they hold no escapes.
+//! One event from JSON text. Texts are borrowed where they hold no escapes.
 
-use std::borrow::Cow;
 use std::fmt::Formatter;
 
 use serde::Deserialize;
 use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 
-use super::input::{Given, Input, MAX_DEPTH, Reject};
+use super::input::{Arena, Given, Input, MAX_DEPTH, Reject};
+use super::{Value, plain};
 
-/// Reads one object into an input that has been cleared, in one pass.
+/// Reads one object into an input that has been cleared.
 ///
 /// # Errors
 /// The text is no event.
-pub fn read<'a>(object: &'a [u8], input: &mut Input<'a>) -> Result<(), Reject> {
+pub fn read<'a>(object: &'a [u8], arena: &'a Arena, input: &mut Input<'a>) -> Result<(), Reject> {
     if object.trim_ascii_start().first() != Some(&b'{') {
         return Err(Reject::NotAnObject);
     }
     // Checked once as a whole, which is much faster than text by text.
     let object = std::str::from_utf8(object).map_err(|_| Reject::NotUtf8("event".into()))?;
+    if plain::read(object, input).is_some() {
+        return Ok(());
+    }
+    input.clear();
+    read_any(object, arena, input)
+}
+
+/// The same for what may be any JSON.
+pub(super) fn read_any<'a>(
+    object: &'a str,
+    arena: &'a Arena,
+    input: &mut Input<'a>,
+) -> Result<(), Reject> {
     let mut envelope = Envelope {
         input,
+        arena,
         has_data: false,
         failed: None,
     };
@@ -38,6 +52,7 @@ pub fn read<'a>(object: &'a [u8], input: &mut Input<'a>) -> Result<(), Reject> {
 /// Reads the envelope and, inside it, `data`.
 struct Envelope<'i, 'a> {
     input: &'i mut Input<'a>,
+    arena: &'a Arena,
     has_data: bool,
     failed: Option<Reject>,
 }
@@ -50,20 +65,21 @@ impl<'de> Visitor<'de> for &mut Envelope<'_, 'de> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        while let Some(Key(key)) = map.next_key()? {
+        let arena = self.arena;
+        while let Some(key) = map.next_key_seed(Key(arena))? {
             if key == "data" {
                 let (has_data, failed) = (&mut self.has_data, &mut self.failed);
                 map.next_value_seed(Data {
                     input: self.input,
+                    arena,
                     has_data,
                     failed,
                 })?;
                 continue;
             }
-            let Found(given) = map.next_value()?;
-            match given {
+            match map.next_value_seed(AnyValue(arena))? {
                 Ok(given) => self.input.envelope(key.as_bytes(), given),
-                Err(reason) => return stop(&mut self.failed, named(reason, &key)),
+                Err(reason) => return stop(&mut self.failed, named(reason, key)),
             }
         }
         Ok(())
@@ -73,6 +89,7 @@ impl<'de> Visitor<'de> for &mut Envelope<'_, 'de> {
 /// Reads the fields of an event.
 struct Data<'i, 'a> {
     input: &'i mut Input<'a>,
+    arena: &'a Arena,
     has_data: &'i mut bool,
     failed: &'i mut Option<Reject>,
 }
@@ -94,11 +111,10 @@ impl<'de> Visitor<'de> for Data<'_, 'de> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         *self.has_data = true;
-        while let Some(Key(key)) = map.next_key()? {
-            let Found(given) = map.next_value()?;
-            let added = match given {
-                Ok(given) => self.input.field(as_bytes(key), given),
-                Err(reason) => Err(named(reason, &key)),
+        while let Some(key) = map.next_key_seed(Key(self.arena))? {
+            let added = match map.next_value_seed(AnyValue(self.arena))? {
+                Ok(given) => self.input.field(key.as_bytes(), given),
+                Err(reason) => Err(named(reason, key)),
             };
             if let Err(reason) = added {
                 return stop(self.failed, reason);
@@ -151,47 +167,48 @@ fn named(reason: Reject, key: &str) -> Reject {
     }
 }
 
-fn as_bytes(key: Cow<'_, str>) -> Cow<'_, [u8]> {
-    match key {
-        Cow::Borrowed(text) => Cow::Borrowed(text.as_bytes()),
-        Cow::Owned(text) => Cow::Owned(text.into_bytes()),
+/// Reads a key, borrowed where it holds no escapes.
+struct Key<'a>(&'a Arena);
+
+impl<'de> DeserializeSeed<'de> for Key<'de> {
+    type Value = &'de str;
+
+    fn deserialize<D: Deserializer<'de>>(self, reader: D) -> Result<&'de str, D::Error> {
+        reader.deserialize_str(self)
     }
 }
 
-/// A key, borrowed where it holds no escapes.
-struct Key<'a>(Cow<'a, str>);
+impl<'de> Visitor<'de> for Key<'de> {
+    type Value = &'de str;
 
-impl<'de> Deserialize<'de> for Key<'de> {
-    fn deserialize<D: Deserializer<'de>>(reader: D) -> Result<Self, D::Error> {
-        struct Text;
-        impl<'de> Visitor<'de> for Text {
-            type Value = Key<'de>;
-            fn expecting(&self, out: &mut Formatter<'_>) -> std::fmt::Result {
-                out.write_str("a text")
-            }
-            fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Key<'de>, E> {
-                Ok(Key(Cow::Borrowed(text)))
-            }
-            fn visit_str<E>(self, text: &str) -> Result<Key<'de>, E> {
-                Ok(Key(Cow::Owned(text.to_owned())))
-            }
-        }
-        reader.deserialize_str(Text)
+    fn expecting(&self, out: &mut Formatter<'_>) -> std::fmt::Result {
+        out.write_str("a text")
+    }
+
+    fn visit_borrowed_str<E>(self, text: &'de str) -> Result<&'de str, E> {
+        Ok(text)
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<&'de str, E> {
+        Ok(self.0.alloc_str(text))
     }
 }
 
 /// A value, or why it cannot be one.
-struct Found<'a>(Result<Given<'a>, Reject>);
+type Found<'a> = Result<Given<'a>, Reject>;
 
-impl<'de> Deserialize<'de> for Found<'de> {
-    fn deserialize<D: Deserializer<'de>>(reader: D) -> Result<Self, D::Error> {
-        reader.deserialize_any(AnyValue)
+/// Reads a value of any type.
+struct AnyValue<'a>(&'a Arena);
+
+impl<'de> DeserializeSeed<'de> for AnyValue<'de> {
+    type Value = Found<'de>;
+
+    fn deserialize<D: Deserializer<'de>>(self, reader: D) -> Result<Found<'de>, D::Error> {
+        reader.deserialize_any(self)
     }
 }
 
-struct AnyValue;
-
-impl<'de> Visitor<'de> for AnyValue {
+impl<'de> Visitor<'de> for AnyValue<'de> {
     type Value = Found<'de>;
 
     fn expecting(&self, out: &mut Formatter<'_>) -> std::fmt::Result {
@@ -199,50 +216,51 @@ impl<'de> Visitor<'de> for AnyValue {
     }
 
     fn visit_unit<E>(self) -> Result<Found<'de>, E> {
-        Ok(Found(Ok(Given::Null)))
+        Ok(Ok(None))
     }
 
     fn visit_bool<E>(self, truth: bool) -> Result<Found<'de>, E> {
-        Ok(Found(Ok(Given::Bool(truth))))
+        Ok(Ok(Some(Value::Bool(truth))))
     }
 
     fn visit_i64<E>(self, number: i64) -> Result<Found<'de>, E> {
-        Ok(Found(Ok(Given::Int(number))))
+        Ok(Ok(Some(Value::Int(number))))
     }
 
     fn visit_u64<E>(self, number: u64) -> Result<Found<'de>, E> {
-        let given = i64::try_from(number).map_or(Given::Float(number as f64), Given::Int);
-        Ok(Found(Ok(given)))
+        let value = i64::try_from(number).map_or(Value::Float(number as f64), Value::Int);
+        Ok(Ok(Some(value)))
     }
 
     fn visit_f64<E>(self, number: f64) -> Result<Found<'de>, E> {
-        Ok(Found(Ok(Given::Float(number))))
+        Ok(Ok(Some(Value::Float(number))))
     }
 
     fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Found<'de>, E> {
-        Ok(Found(Ok(Given::Text(Cow::Borrowed(text)))))
+        Ok(Ok(Some(Value::Str(text))))
     }
 
     fn visit_str<E>(self, text: &str) -> Result<Found<'de>, E> {
-        Ok(Found(Ok(Given::Text(Cow::Owned(text.to_owned())))))
+        Ok(Ok(Some(Value::Str(self.0.alloc_str(text)))))
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Found<'de>, A::Error> {
-        nested(SeqAccessDeserializer::new(seq))
+        nested(SeqAccessDeserializer::new(seq), self.0)
     }
 
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Found<'de>, A::Error> {
-        nested(MapAccessDeserializer::new(map))
+        nested(MapAccessDeserializer::new(map), self.0)
     }
 }
 
 /// A list or an object, as compact JSON.
-fn nested<'de, D: Deserializer<'de>>(reader: D) -> Result<Found<'de>, D::Error> {
+fn nested<'de, D: Deserializer<'de>>(reader: D, arena: &'de Arena) -> Result<Found<'de>, D::Error> {
     let value = serde_json::Value::deserialize(reader)?;
     if depth(&value) > MAX_DEPTH {
-        return Ok(Found(Err(Reject::TooDeep(String::new()))));
+        return Ok(Err(Reject::TooDeep(String::new())));
     }
-    Ok(Found(Ok(Given::Json(Cow::Owned(value.to_string())))))
+    let json = arena.alloc_str(&value.to_string());
+    Ok(Ok(Some(Value::Json(json))))
 }
 
 /// How deep lists and objects lie in one another; the reader has bounded it.
@@ -258,12 +276,13 @@ fn depth(value: &serde_json::Value) -> usize {
 #[cfg(test)]
 mod tests {
     use super::super::input::Common;
-    use super::super::{Field, Kind, Value};
+    use super::super::{Field, Kind};
     use super::*;
 
     fn one(text: &str) -> Result<(Kind, i64, usize), Reject> {
+        let arena = Arena::new();
         let mut input = Input::default();
-        read(text.as_bytes(), &mut input)?;
+        read(text.as_bytes(), &arena, &mut input)?;
         let common = Common::default();
         input.take(&common, |taken| {
             (taken.event.kind, taken.event.ts, taken.event.fields.len())
@@ -285,8 +304,9 @@ mod tests {
         let text = format!(
             r#"{{"type":"x","eventts":1795378165279,"data":{{"cid":"{CID}","relates":{{ "a b": [1, 2] }}}}}}"#
         );
+        let arena = Arena::new();
         let mut input = Input::default();
-        read(text.as_bytes(), &mut input)?;
+        read(text.as_bytes(), &arena, &mut input)?;
         let common = Common::default();
         input.take(&common, |taken| {
             assert_eq!(

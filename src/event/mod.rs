@@ -17,6 +17,8 @@ pub mod value;
 
 mod draft;
 pub(crate) mod head;
+mod key;
+mod plain;
 mod raw;
 mod reject;
 mod view;

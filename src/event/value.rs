@@ -57,8 +57,16 @@ impl<'a> Value<'a> {
 }
 
 /// Whether the platform means "absent" by this text.
+#[inline]
 pub fn is_absent(text: &[u8]) -> bool {
-    matches!(text, b"" | b"empty" | b"undefined" | b"__empty" | b"null")
+    const LONGEST: usize = b"undefined".len();
+    let looks_so = match text.first() {
+        None => return true,
+        Some(first) => matches!(first, b'e' | b'u' | b'_' | b'n'),
+    };
+    looks_so
+        && text.len() <= LONGEST
+        && matches!(text, b"empty" | b"undefined" | b"__empty" | b"null")
 }
 
 /// The value of every byte as a digit of lower-case hexadecimal, 0xff where it is none.
