@@ -24,12 +24,24 @@ pub fn read<'i, 'a: 'i>(
     let fields = found.and_then(MapIterator::new).ok_or(Reject::NoData)?;
     for (key, value) in fields {
         let key = key_bytes(key, arena)?;
-        input.field(key, given(value, key, arena)?)?;
+        if let Ok(binary) = Binary::from_term(value) {
+            input.text(key, text(binary, key)?)?;
+        } else if let Ok(number) = value.decode() {
+            input.int(key, number)?;
+        } else {
+            input.field(key, given(value, key, arena)?)?;
+        }
     }
     Ok(())
 }
 
+#[inline]
+fn text<'a>(binary: Binary<'a>, key: &[u8]) -> Result<&'a str, Reject> {
+    std::str::from_utf8(binary.as_slice()).map_err(|_| Reject::NotUtf8(clip(key)))
+}
+
 /// A key: a binary, or an atom.
+#[inline]
 fn key_bytes<'i, 'a: 'i>(key: Term<'a>, arena: &'i Arena) -> Result<&'i [u8], Reject> {
     if let Ok(binary) = Binary::from_term(key) {
         return Ok(binary.as_slice());
@@ -42,10 +54,7 @@ fn key_bytes<'i, 'a: 'i>(key: Term<'a>, arena: &'i Arena) -> Result<&'i [u8], Re
 
 fn given<'i, 'a: 'i>(value: Term<'a>, key: &[u8], arena: &'i Arena) -> Result<Given<'i>, Reject> {
     if let Ok(binary) = Binary::from_term(value) {
-        return match std::str::from_utf8(binary.as_slice()) {
-            Ok(text) => Ok(Some(Value::Str(text))),
-            Err(_) => Err(Reject::NotUtf8(clip(key))),
-        };
+        return Ok(Some(Value::Str(text(binary, key)?)));
     }
     let bad = || Reject::BadField(clip(key));
     match value.get_type() {

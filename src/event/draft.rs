@@ -79,17 +79,26 @@ impl<'s> Draft<'s> {
     }
 }
 
-/// Identities of rules and calls are mostly uuids, which take less room as such.
-pub(super) fn packed(field: Field, value: Value<'_>) -> Value<'_> {
+/// Whether a field is an identity of a rule or a call; these are mostly uuids.
+#[inline]
+pub(super) fn is_mostly_uuid(field: Field) -> bool {
     use Field::*;
-    match (field, value) {
-        (
-            Ruleid | Recruleid | Arulerec | Brulerec | Featurecodeid | ReferredCid | ReplacesCid
-            | ReferringCid,
-            Value::Str(text),
-        ) => canonical_uuid(text.as_bytes()).map_or(value, Value::Uuid),
-        _ => value,
-    }
+    matches!(
+        field,
+        Ruleid
+            | Recruleid
+            | Arulerec
+            | Brulerec
+            | Featurecodeid
+            | ReferredCid
+            | ReplacesCid
+            | ReferringCid
+    )
+}
+
+/// A uuid as such, which takes less room, where the text is one.
+pub(super) fn packed(text: &str) -> Value<'_> {
+    canonical_uuid(text.as_bytes()).map_or(Value::Str(text), Value::Uuid)
 }
 
 pub(super) fn as_str(value: Value<'_>) -> Option<&str> {

@@ -7,7 +7,7 @@
 
 use std::collections::HashMap;
 
-use super::draft::{Draft, as_str, content_id, moment, packed, serving_domain};
+use super::draft::{Draft, as_str, content_id, is_mostly_uuid, moment, packed, serving_domain};
 use super::key::Known;
 use super::value::is_absent;
 use super::{Event, Field, Head, Kind, Name, Value};
@@ -117,16 +117,39 @@ impl<'a> Input<'a> {
     ///
     /// # Errors
     /// More fields or bytes than an event may have, or a key that is no text.
-    #[inline]
     pub fn field(&mut self, key: &'a [u8], given: Given<'a>) -> Result<(), Reject> {
-        let Some(value) = given else {
+        match given {
+            None => Ok(()),
+            Some(Value::Str(text)) => self.text(key, text),
+            Some(value @ Value::Json(json)) => self.value(key, value, json.len()),
+            Some(value) => self.value(key, value, 8),
+        }
+    }
+
+    /// A key of `data` with a text, as most are.
+    ///
+    /// # Errors
+    /// As [`Input::field`].
+    #[inline]
+    pub fn text(&mut self, key: &'a [u8], text: &'a str) -> Result<(), Reject> {
+        if is_absent(text.as_bytes()) {
             return Ok(());
-        };
-        let size = match value {
-            Value::Str(text) if is_absent(text.as_bytes()) => return Ok(()),
-            Value::Str(text) | Value::Json(text) => text.len(),
-            _ => 8,
-        };
+        }
+        self.value(key, Value::Str(text), text.len())
+    }
+
+    /// A key of `data` with an integer.
+    ///
+    /// # Errors
+    /// As [`Input::field`].
+    #[inline]
+    pub fn int(&mut self, key: &'a [u8], number: i64) -> Result<(), Reject> {
+        self.value(key, Value::Int(number), 8)
+    }
+
+    // Inlined where the value is made: it never lies in memory before it lies in its place.
+    #[inline(always)]
+    fn value(&mut self, key: &'a [u8], value: Value<'a>, size: usize) -> Result<(), Reject> {
         self.bytes += size + key.len();
         if self.count >= MAX_FIELDS || self.bytes > MAX_TEXT_BYTES {
             self.check_bounds(key, size)?;
@@ -139,7 +162,12 @@ impl<'a> Input<'a> {
                     let fault = || Reject::BadField("dialogid".into());
                     self.fault.get_or_insert_with(fault);
                 }
-                fields.push((Name::Known(field), packed(field, value)));
+                match value {
+                    Value::Str(text) if is_mostly_uuid(field) => {
+                        fields.push((Name::Known(field), packed(text)));
+                    }
+                    _ => fields.push((Name::Known(field), value)),
+                }
             }
             Some(Known::Derived) => self.count -= 1,
             Some(known) => {

@@ -22,8 +22,13 @@ pub(super) fn read<'a>(object: &'a str, input: &mut Input<'a>) -> Option<()> {
         if key == "data" {
             has_data = true;
             return reader.object(|reader, key| {
-                let given = reader.value()?;
-                input.field(key.as_bytes(), given).ok()
+                let key = key.as_bytes();
+                let added = match reader.byte()? {
+                    b'"' => input.text(key, reader.string()?),
+                    b'0'..=b'9' => input.int(key, reader.number()?),
+                    _ => input.field(key, reader.value()?),
+                };
+                added.ok()
             });
         }
         let given = reader.value()?;
