@@ -98,8 +98,18 @@ fn live(lines: &[String], replicas: usize) {
 fn records(lines: &[String], replicas: usize) {
     let mut store = Store::new(settings(&["collection"]));
     fill(&mut store, lines, replicas, &[]);
-    let (mut count, mut bytes, mut row, now_ms) = (0, 0, 1_000_000_u64, i64::MAX / 4);
     let start = replicas::cpu_time();
+    let (count, bytes) = deliver(&mut store);
+    println!(
+        "records  {:.2} us each with issue and acceptance, {count} records, {:.0} bytes each",
+        us_each(replicas::cpu_time() - start, count),
+        bytes as f64 / count as f64
+    );
+}
+
+#[inline(never)]
+fn deliver(store: &mut Store) -> (usize, usize) {
+    let (mut count, mut bytes, mut row, now_ms) = (0, 0, 1_000_000_u64, i64::MAX / 4);
     loop {
         let issued = store.issue(now_ms, 1, "bench", 256);
         let pending = store.pending("collection", 256);
@@ -119,11 +129,7 @@ fn records(lines: &[String], replicas: usize) {
             }
         }
     }
-    println!(
-        "records  {:.2} us each with issue and acceptance, {count} records, {:.0} bytes each",
-        us_each(replicas::cpu_time() - start, count),
-        bytes as f64 / count as f64
-    );
+    (count, bytes)
 }
 
 #[inline(never)]

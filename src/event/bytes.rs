@@ -4,6 +4,7 @@
 use super::Corrupt;
 
 /// Appends an unsigned integer, 7 bits a byte, low ones first.
+#[inline]
 pub fn put_varint(out: &mut Vec<u8>, mut number: u64) {
     while number >= 0x80 {
         out.push(number as u8 | 0x80);
@@ -13,6 +14,7 @@ pub fn put_varint(out: &mut Vec<u8>, mut number: u64) {
 }
 
 /// Appends a signed integer; small magnitudes take few bytes.
+#[inline]
 pub fn put_signed(out: &mut Vec<u8>, number: i64) {
     put_varint(out, ((number << 1) ^ (number >> 63)) as u64);
 }

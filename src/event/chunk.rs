@@ -84,6 +84,7 @@ pub(crate) fn write_version<'s>(
     let mut out = vec![0; HEADER];
     let (mut groups, mut events) = (0u32, 0u32);
     for set in sets {
+        out.reserve(set.written_bytes());
         set.write(complete, &mut out);
         groups += 1;
         events += set.len() as u32;

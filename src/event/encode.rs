@@ -6,6 +6,7 @@ use std::collections::HashMap;
 
 use super::chunk::{self, MAX_BYTES, MAX_EVENTS};
 use super::input::{Arena, Common, Input, Reject, Taken};
+use super::raw::Packed;
 use super::set::Pushed;
 use super::{EventId, EventSet, Head, cut, json};
 
@@ -38,6 +39,7 @@ pub struct Encoder<'c, R> {
     route: R,
     sets: Vec<(u32, EventSet)>,
     by_call: HashMap<Key, usize, foldhash::fast::FixedState>,
+    packed: Packed,
     repeated: Vec<u32>,
     rejected: Vec<(usize, Reject)>,
     seen: usize,
@@ -71,6 +73,7 @@ impl<'c, R: Route> Encoder<'c, R> {
             route,
             sets: Vec::new(),
             by_call: HashMap::default(),
+            packed: Packed::new(),
             repeated: Vec::new(),
             rejected: Vec::new(),
             seen: 0,
@@ -88,13 +91,14 @@ impl<'c, R: Route> Encoder<'c, R> {
             route,
             sets,
             by_call,
+            packed,
             repeated,
             ..
         } = self;
         let added = input.and_then(|input| {
             input.take(common, |taken| {
                 let group = route.group(taken);
-                if add(sets, by_call, group, taken) == Pushed::Duplicate {
+                if add(sets, by_call, packed, group, taken) == Pushed::Duplicate {
                     repeated.push(group);
                 }
             })
@@ -146,13 +150,17 @@ impl<'c, R: Route> Encoder<'c, R> {
 fn add(
     sets: &mut Vec<(u32, EventSet)>,
     by_call: &mut HashMap<Key, usize, foldhash::fast::FixedState>,
+    packed: &mut Packed,
     group: u32,
     taken: &Taken<'_>,
 ) -> Pushed {
     let at = *by_call
         .entry(Key::of(group, &taken.head))
         .or_insert_with(|| {
-            sets.push((group, EventSet::new(taken.head)));
+            let mut set = EventSet::default();
+            set.reserve();
+            set.adopt(taken.head);
+            sets.push((group, set));
             sets.len() - 1
         });
     let Some((_, set)) = sets.get_mut(at) else {
@@ -160,13 +168,13 @@ fn add(
     };
     let known = set.head();
     if known == taken.head {
-        return set.push(&taken.event);
+        return set.push_by(&taken.event, packed);
     }
     // Two events of one cid that disagree about the rest of the head: what differs goes with its event.
     let mut event = taken.event.clone();
     set.adopt(taken.head);
     taken.head.tag(&set.head(), &mut event);
-    set.push(&event)
+    set.push_by(&event, packed)
 }
 
 /// Sets as chunks within the bounds of a chunk: `(chunk, events)`. A set larger than a chunk stays whole.

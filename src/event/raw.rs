@@ -12,8 +12,6 @@
 //! text #    the number of a text, varint
 //! ```
 
-use smallvec::SmallVec;
-
 use super::bytes::{Reader, put_signed, put_varint};
 use super::texts::{Lookup, Texts};
 use super::{Corrupt, Event, EventId, Field, Kind, Name, Value};
@@ -22,8 +20,8 @@ const TEXT_FIELD: u8 = 0x80;
 const WIDE_FIELD: u8 = 0x7f;
 const OTHER_FIELD: u8 = 0;
 
-/// Packed bytes of one event.
-pub(super) type Packed = SmallVec<[u8; 256]>;
+/// Where the bytes of one event are put together; used again and again.
+pub(super) type Packed = Vec<u8>;
 
 /// Integers from here on are written as texts: they repeat within a call.
 const INLINE_INT: u64 = 1 << 20;
@@ -102,29 +100,30 @@ impl<'a> RawEvent<'a> {
         (self.ts, self.kind.rank(), self.id)
     }
 
-    /// Writes the event behind one of the time `before`; `text` translates the numbers of texts.
+    /// Packs the event behind one of the time `before`; `text` translates the numbers of texts.
     pub(super) fn write(
         &self,
         before: i64,
         mut text: impl FnMut(usize) -> Result<u32, Corrupt>,
-    ) -> Result<Packed, Corrupt> {
-        let mut out = Packed::new();
+        out: &mut Packed,
+    ) -> Result<(), Corrupt> {
+        out.clear();
         out.push(self.code);
         if let Some(number) = self.name {
-            pack_varint(&mut out, u64::from(text(number)?));
+            put_varint(out, u64::from(text(number)?));
         }
-        pack_signed(&mut out, self.ts.wrapping_sub(before));
+        put_signed(out, self.ts.wrapping_sub(before));
         out.extend_from_slice(&self.id);
         let mut reader = Reader(self.fields);
         while !reader.is_empty() {
             let code = reader.byte()?;
             out.push(code);
             if code >= TEXT_FIELD {
-                pack_varint(&mut out, u64::from(text(reader.size()?)?));
+                put_varint(out, u64::from(text(reader.size()?)?));
                 continue;
             }
             match code {
-                OTHER_FIELD => pack_varint(&mut out, u64::from(text(reader.size()?)?)),
+                OTHER_FIELD => put_varint(out, u64::from(text(reader.size()?)?)),
                 WIDE_FIELD => out.push(reader.byte()?),
                 _ => {}
             }
@@ -132,14 +131,14 @@ impl<'a> RawEvent<'a> {
             out.push(tag);
             match tag {
                 0 | 1 => {}
-                2 => pack_varint(&mut out, reader.varint()?),
+                2 => put_varint(out, reader.varint()?),
                 3 => out.extend_from_slice(reader.take(8)?),
                 5 => out.extend_from_slice(reader.take(16)?),
-                4 | 6 | 7 => pack_varint(&mut out, u64::from(text(reader.size()?)?)),
+                4 | 6 | 7 => put_varint(out, u64::from(text(reader.size()?)?)),
                 _ => return Err(Corrupt::Value),
             }
         }
-        Ok(out)
+        Ok(())
     }
 
     /// The event with its fields read.
@@ -199,42 +198,41 @@ impl<'a> RawEvent<'a> {
 }
 
 /// Packs an event behind one of the time `before`.
-pub(super) fn pack(event: &Event<'_>, before: i64, texts: &mut Texts) -> Packed {
-    let mut out = Packed::new();
+pub(super) fn pack(event: &Event<'_>, before: i64, texts: &mut Texts, out: &mut Packed) {
+    out.clear();
     out.push(event.kind.code());
     if event.kind == Kind::Unknown {
-        pack_varint(&mut out, u64::from(texts.intern(event.name.as_bytes())));
+        put_varint(out, u64::from(texts.intern(event.name)));
     }
-    pack_signed(&mut out, event.ts.wrapping_sub(before));
+    put_signed(out, event.ts.wrapping_sub(before));
     out.extend_from_slice(&event.id);
     for &(name, value) in &event.fields {
-        pack_field(&mut out, name, value, texts);
+        pack_field(out, name, value, texts);
     }
-    out
 }
 
 fn pack_field(out: &mut Packed, name: Name<'_>, value: Value<'_>, texts: &mut Texts) {
     match (name, value) {
         (Name::Known(field), Value::Str(text)) if field.code() < WIDE_FIELD => {
             out.push(field.code() | TEXT_FIELD);
-            return pack_varint(out, u64::from(texts.intern(text.as_bytes())));
+            return put_varint(out, u64::from(texts.intern(text)));
         }
         (Name::Known(field), _) if field.code() < WIDE_FIELD => out.push(field.code()),
         (Name::Known(field), _) => out.extend_from_slice(&[WIDE_FIELD, field.code()]),
         (Name::Other(name), _) => {
             out.push(OTHER_FIELD);
-            pack_varint(out, u64::from(texts.intern(name.as_bytes())));
+            put_varint(out, u64::from(texts.intern(name)));
         }
     }
     let mut text = |out: &mut Packed, tag: u8, text: &str| {
         out.push(tag);
-        pack_varint(out, u64::from(texts.intern(text.as_bytes())));
+        put_varint(out, u64::from(texts.intern(text)));
     };
     match value {
         Value::Bool(truth) => out.push(u8::from(truth)),
         Value::Int(number) if number.unsigned_abs() < INLINE_INT => {
             out.push(2);
-            pack_signed(out, number);
+            put_signed(out, number);
         }
         Value::Int(number) => text(out, 7, itoa::Buffer::new().format(number)),
         Value::Float(number) => {
@@ -248,18 +246,6 @@ fn pack_field(out: &mut Packed, name: Name<'_>, value: Value<'_>, texts: &mut Te
         }
         Value::Json(value) => text(out, 6, value),
     }
-}
-
-fn pack_varint(out: &mut Packed, mut number: u64) {
-    while number >= 0x80 {
-        out.push(number as u8 | 0x80);
-        number >>= 7;
-    }
-    out.push(number as u8);
-}
-
-fn pack_signed(out: &mut Packed, number: i64) {
-    pack_varint(out, ((number << 1) ^ (number >> 63)) as u64);
 }
 
 /// Appends packed bytes with their length in front.

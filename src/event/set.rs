@@ -13,7 +13,7 @@ use hashbrown::HashSet;
 use smallvec::SmallVec;
 
 use super::bytes::{Reader, put_varint};
-use super::raw::{self, RawEvent, RawEvents};
+use super::raw::{self, Packed, RawEvent, RawEvents};
 use super::texts::{GroupTexts, Lookup, Texts, TextsView};
 use super::{Corrupt, Event, EventId, Head, Kind};
 
@@ -75,18 +75,16 @@ impl EventSet {
         self.invitets = self.invitets.or(head.invitets);
         self.acallidhash = self.acallidhash.or(head.acallidhash);
         if let (None, Some(acallid)) = (self.acallid, head.acallid) {
-            self.acallid = Some(self.texts.intern(acallid.as_bytes()));
+            self.acallid = Some(self.texts.intern(acallid));
         }
     }
 
     /// What all events share.
     pub fn head(&self) -> Head<'_> {
-        let acallid = self
-            .acallid
-            .and_then(|number| self.texts.bytes(number as usize));
+        let acallid = self.acallid;
         Head {
             cid: self.cid,
-            acallid: acallid.and_then(|bytes| std::str::from_utf8(bytes).ok()),
+            acallid: acallid.and_then(|number| self.texts.get(number as usize)),
             invitets: self.invitets,
             acallidhash: self.acallidhash,
         }
@@ -115,12 +113,23 @@ impl EventSet {
 
     /// Adds an event unless it is here.
     pub fn push(&mut self, event: &Event<'_>) -> Pushed {
+        self.push_by(event, &mut Packed::new())
+    }
+
+    /// The same with a place for its bytes that is used again and again.
+    pub(super) fn push_by(&mut self, event: &Event<'_>, packed: &mut Packed) -> Pushed {
         let place = self.place(event.key());
         if place != Pushed::Duplicate {
-            let packed = raw::pack(event, self.tail_ts, &mut self.texts);
-            self.append(&packed, event.key());
+            raw::pack(event, self.tail_ts, &mut self.texts, packed);
+            self.append(packed, event.key());
         }
         place
+    }
+
+    /// Makes room for some events at once, where the set lives no longer than a batch.
+    pub(super) fn reserve(&mut self) {
+        self.texts.reserve(32, 512);
+        self.events.reserve(512);
     }
 
     /// Adds an event of a group unless it is here; texts that the set has keep their numbers in it.
@@ -129,6 +138,7 @@ impl EventSet {
         event: &RawEvent<'_>,
         texts: &GroupTexts<'_>,
         translation: &mut Translation,
+        packed: &mut Packed,
     ) -> Result<Pushed, Corrupt> {
         const UNKNOWN: u32 = u32::MAX;
         let place = self.place(event.key());
@@ -139,14 +149,15 @@ impl EventSet {
             translation.resize(texts.len(), UNKNOWN);
         }
         let own = &mut self.texts;
-        let packed = event.write(self.tail_ts, |number| {
+        let translated = |number| {
             let known = translation.get_mut(number).ok_or(Corrupt::Strings)?;
             if *known == UNKNOWN {
-                *known = own.intern(texts.text(number)?.as_bytes());
+                *known = own.intern(texts.text(number)?);
             }
             Ok(*known)
-        })?;
-        self.append(&packed, event.key());
+        };
+        event.write(self.tail_ts, translated, packed)?;
+        self.append(packed, event.key());
         Ok(place)
     }
 
@@ -195,14 +206,11 @@ impl EventSet {
 
     /// Whether a text of this content is in the set, in whatever field.
     pub fn has_text(&self, wanted: &str) -> bool {
-        self.texts.find(wanted.as_bytes()).is_some()
+        self.texts.find(wanted).is_some()
     }
 
     /// All texts of the set.
-    ///
-    /// # Errors
-    /// Bytes that did not come from here.
-    pub fn texts(&self) -> Result<TextsView<'_>, Corrupt> {
+    pub fn texts(&self) -> TextsView<'_> {
         self.texts.view()
     }
 
@@ -211,7 +219,7 @@ impl EventSet {
     /// # Errors
     /// Bytes that did not come from here: the iterator gives the error and ends.
     pub fn iter(&self) -> Result<impl Iterator<Item = Result<Event<'_>, Corrupt>>, Corrupt> {
-        let texts = self.texts.view()?;
+        let texts = self.texts.view();
         Ok(RawEvents::new(&self.events).map(move |raw| raw.and_then(|raw| raw.view(&texts))))
     }
 
@@ -220,7 +228,7 @@ impl EventSet {
     /// # Errors
     /// Bytes that did not come from here.
     pub fn visit<'s>(&'s self, mut each: impl FnMut(&Event<'s>)) -> Result<(), Corrupt> {
-        let texts = self.texts.view()?;
+        let texts = self.texts.view();
         let mut event = Event::empty();
         for raw in RawEvents::new(&self.events) {
             raw?.view_into(&texts, &mut event)?;
@@ -245,9 +253,9 @@ impl EventSet {
         let mut order = RawEvents::new(&self.events).collect::<Result<Vec<_>, _>>()?;
         order.sort_by_key(RawEvent::key);
         let mut events = Vec::with_capacity(self.events.len() + order.len());
-        let mut before = 0;
+        let (mut before, mut packed) = (0, Packed::new());
         for raw in &order {
-            let packed = raw.write(before, |number| Ok(number as u32))?;
+            raw.write(before, |number| Ok(number as u32), &mut packed)?;
             raw::append(&mut events, &packed);
             before = raw.ts;
         }
@@ -377,15 +385,15 @@ impl<'a> Group<'a> {
         if !differs {
             set.complete(self.head);
         }
-        let mut event = Event::empty();
+        let (mut event, mut packed) = (Event::empty(), Packed::new());
         for raw in RawEvents::new(self.events) {
             let raw = raw?;
             raw.view_into(&self.texts, &mut event)?;
             let pushed = if differs {
                 self.head.tag(&set.head(), &mut event);
-                set.push(&event)
+                set.push_by(&event, &mut packed)
             } else {
-                set.push_raw(&raw, &self.texts, &mut translation)?
+                set.push_raw(&raw, &self.texts, &mut translation, &mut packed)?
             };
             each(set, &event, pushed);
         }

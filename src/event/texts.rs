@@ -18,7 +18,7 @@ const SCAN_LIMIT: usize = 96;
 /// The texts of one call, in RAM.
 #[derive(Clone, Debug, Default)]
 pub struct Texts {
-    bytes: Vec<u8>,
+    bytes: String,
     ends: Ends,
     hashed: Option<Box<HashTable<u32>>>,
 }
@@ -96,9 +96,9 @@ impl Texts {
         self.len() == 0
     }
 
-    /// The bytes of a text.
+    /// A text.
     #[inline]
-    pub fn bytes(&self, number: usize) -> Option<&[u8]> {
+    pub fn get(&self, number: usize) -> Option<&str> {
         let start = match number.checked_sub(1) {
             Some(before) => self.ends.get(before)?,
             None => 0,
@@ -107,37 +107,49 @@ impl Texts {
     }
 
     /// The number of a text.
-    pub fn find(&self, wanted: &[u8]) -> Option<u32> {
+    pub fn find(&self, wanted: &str) -> Option<u32> {
         self.find_hashed(wanted, hash(wanted))
     }
 
-    fn find_hashed(&self, wanted: &[u8], key: u64) -> Option<u32> {
-        let is = |number: u32| self.bytes(number as usize) == Some(wanted);
+    fn find_hashed(&self, wanted: &str, key: u64) -> Option<u32> {
+        let is = |number: u32| self.get(number as usize) == Some(wanted);
         match (&self.hashed, &self.ends) {
             (Some(hashed), _) => hashed.find(key, |&number| is(number)).copied(),
             (None, Ends::Narrow(ends)) => {
                 let bits = bits(key);
-                let alike = ends
-                    .iter()
-                    .enumerate()
-                    .filter(|(_, end)| **end & 0xffff_0000 == bits);
-                alike
-                    .map(|(number, _)| number as u32)
-                    .find(|&number| is(number))
+                // Eight at a time without a branch: most of them are unlike.
+                let is_alike = |end: &u32| *end & 0xffff_0000 == bits;
+                let eights = ends.chunks(8).zip((0..).step_by(8));
+                let alike = eights
+                    .filter(|(eight, _)| eight.iter().fold(false, |any, end| any | is_alike(end)))
+                    .flat_map(|(eight, first)| eight.iter().zip(first..))
+                    .filter(|&(end, _)| is_alike(end));
+                alike.map(|(_, number)| number).find(|&number| is(number))
             }
             (None, Ends::Wide(ends)) => (0..ends.len() as u32).find(|&number| is(number)),
         }
     }
 
+    /// Makes room for a batch's worth of texts at once, where the set does not live long.
+    pub(super) fn reserve(&mut self, texts: usize, bytes: usize) {
+        self.bytes.reserve(bytes);
+        if let Ends::Narrow(ends) = &mut self.ends {
+            ends.reserve(texts);
+        }
+    }
+
     /// The number of a text, which is added where it is new.
-    pub fn intern(&mut self, text: &[u8]) -> u32 {
+    pub fn intern(&mut self, text: &str) -> u32 {
         let key = hash(text);
         if let Some(number) = self.find_hashed(text, key) {
             return number;
         }
         let number = self.len() as u32;
-        grow(&mut self.bytes, text.len());
-        self.bytes.extend_from_slice(text);
+        let (length, more) = (self.bytes.len(), text.len());
+        if length + more > self.bytes.capacity() {
+            self.bytes.reserve_exact(step(length, more));
+        }
+        self.bytes.push_str(text);
         self.ends.push(self.bytes.len(), key);
         if let Some(hashed) = &mut self.hashed {
             let (bytes, ends) = (&self.bytes, &self.ends);
@@ -160,7 +172,7 @@ impl Texts {
 
     /// Becomes a copy of the texts of a group.
     pub fn copy_from(&mut self, group: &GroupTexts<'_>) {
-        self.bytes = group.bytes.as_bytes().to_vec();
+        self.bytes = group.bytes.to_owned();
         self.ends = Ends::default();
         let mut start = 0;
         for &end in &group.ends {
@@ -175,16 +187,12 @@ impl Texts {
         }
     }
 
-    /// All texts, checked, for reading.
-    ///
-    /// # Errors
-    /// Bytes that did not come from here.
-    pub fn view(&self) -> Result<TextsView<'_>, Corrupt> {
-        let bytes = std::str::from_utf8(&self.bytes).map_err(|_| Corrupt::Text)?;
-        Ok(TextsView {
-            bytes,
+    /// All texts, for reading.
+    pub fn view(&self) -> TextsView<'_> {
+        TextsView {
+            bytes: &self.bytes,
             ends: &self.ends,
-        })
+        }
     }
 
     /// Appends the texts to a chunk.
@@ -197,7 +205,7 @@ impl Texts {
             start = end;
         }
         put_varint(out, self.bytes.len() as u64);
-        out.extend_from_slice(&self.bytes);
+        out.extend_from_slice(self.bytes.as_bytes());
     }
 
     /// Bytes that [`Texts::write`] takes, at most.
@@ -224,7 +232,7 @@ pub trait Lookup<'a> {
     fn text(&self, number: usize) -> Result<&'a str, Corrupt>;
 }
 
-/// The texts of a call, checked once.
+/// The texts of a call.
 #[derive(Clone, Copy, Debug)]
 pub struct TextsView<'a> {
     bytes: &'a str,
@@ -306,7 +314,7 @@ impl<'a> Lookup<'a> for GroupTexts<'a> {
     }
 }
 
-fn slice<'a>(bytes: &'a [u8], ends: &Ends, number: u32) -> &'a [u8] {
+fn slice<'a>(bytes: &'a str, ends: &Ends, number: u32) -> &'a str {
     let number = number as usize;
     let start = number
         .checked_sub(1)
@@ -316,20 +324,24 @@ fn slice<'a>(bytes: &'a [u8], ends: &Ends, number: u32) -> &'a [u8] {
     bytes.get(start..end).unwrap_or_default()
 }
 
-fn hash(bytes: &[u8]) -> u64 {
+fn hash(text: &str) -> u64 {
     use std::hash::{BuildHasher, Hasher};
     let mut hasher = foldhash::fast::FixedState::default().build_hasher();
-    hasher.write(bytes);
+    hasher.write(text.as_bytes());
     hasher.finish()
 }
 
-/// Makes room for `more` bytes: small steps while small, so that many small sets waste little; an eighth when large.
+/// Makes room for `more` bytes.
 pub(super) fn grow(bytes: &mut Vec<u8>, more: usize) {
-    let wanted = bytes.len() + more;
-    if wanted > bytes.capacity() {
-        let step = (bytes.len() / 8).max(96);
-        bytes.reserve_exact(more.max(step));
+    if bytes.len() + more > bytes.capacity() {
+        bytes.reserve_exact(step(bytes.len(), more));
     }
+}
+
+/// For how many bytes room is made where `more` are wanted: small steps while small, so that many small sets waste
+/// little; an eighth when large.
+fn step(length: usize, more: usize) -> usize {
+    more.max(length / 8).max(96)
 }
 
 #[cfg(test)]
@@ -340,18 +352,18 @@ mod tests {
     fn texts_have_one_number_each_however_many() -> Result<(), Corrupt> {
         let mut texts = Texts::default();
         for number in 0..20_000 {
-            assert_eq!(texts.intern(format!("text {number}").as_bytes()), number);
+            assert_eq!(texts.intern(&format!("text {number}")), number);
         }
-        assert_eq!(texts.intern(b"text 77"), 77);
+        assert_eq!(texts.intern("text 77"), 77);
         let mut out = Vec::new();
         texts.write(&mut out);
         let mut reader = Reader(&out);
         let group = GroupTexts::read(&mut reader)?;
         assert_eq!((group.len(), group.text(19_999)?), (20_000, "text 19999"));
-        assert_eq!(texts.view()?.text(19_999)?, "text 19999");
+        assert_eq!(texts.view().text(19_999)?, "text 19999");
         let mut copy = Texts::default();
         copy.copy_from(&group);
-        assert_eq!(copy.find(b"text 12345"), Some(12345));
+        assert_eq!(copy.find("text 12345"), Some(12345));
         assert_eq!(group.text(20_000), Err(Corrupt::Strings));
         Ok(())
     }

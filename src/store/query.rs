@@ -272,11 +272,8 @@ impl Entry {
 
     /// The texts of the set that are URIs of parties, by their form.
     fn party_texts(&self) -> impl Iterator<Item = &str> {
-        let texts = self.set.texts().ok();
-        texts
-            .into_iter()
-            .flat_map(|texts| texts.iter())
-            .filter(|text| text.contains("sip"))
+        let texts = self.set.texts().iter();
+        texts.filter(|text| text.contains("sip"))
     }
 
     /// Who serves the call: the owner that was said last.
