@@ -37,13 +37,17 @@ impl<'a> Reader<'a> {
         Ok(byte)
     }
 
-    /// The next unsigned integer.
-    #[inline]
+    /// The next unsigned integer, mostly one of a byte.
+    #[inline(always)]
     pub fn varint(&mut self) -> Result<u64, Corrupt> {
         let first = self.byte()?;
         if first < 0x80 {
             return Ok(u64::from(first));
         }
+        self.rest_of_varint(first)
+    }
+
+    fn rest_of_varint(&mut self, first: u8) -> Result<u64, Corrupt> {
         let mut number = u64::from(first & 0x7f);
         let mut shift = 7;
         loop {

@@ -13,7 +13,7 @@
 //! ```
 
 use super::bytes::{Reader, put_signed, put_varint};
-use super::texts::{Lookup, Texts};
+use super::texts::{Texts, TextsView};
 use super::{Corrupt, Event, EventId, Field, Kind, Name, Value};
 
 const TEXT_FIELD: u8 = 0x80;
@@ -142,7 +142,7 @@ impl<'a> RawEvent<'a> {
     }
 
     /// The event with its fields read.
-    pub(super) fn view(&self, texts: &impl Lookup<'a>) -> Result<Event<'a>, Corrupt> {
+    pub(super) fn view(&self, texts: &TextsView<'a>) -> Result<Event<'a>, Corrupt> {
         let mut event = Event::empty();
         self.view_into(texts, &mut event)?;
         Ok(event)
@@ -151,7 +151,7 @@ impl<'a> RawEvent<'a> {
     /// Reads the event into one that is used again and again.
     pub(super) fn view_into(
         &self,
-        texts: &impl Lookup<'a>,
+        texts: &TextsView<'a>,
         event: &mut Event<'a>,
     ) -> Result<(), Corrupt> {
         event.kind = self.kind;

@@ -14,7 +14,7 @@ use smallvec::SmallVec;
 
 use super::bytes::{Reader, put_varint};
 use super::raw::{self, Packed, RawEvent, RawEvents};
-use super::texts::{GroupTexts, Lookup, Texts, TextsView};
+use super::texts::{Texts, TextsView};
 use super::{Corrupt, Event, EventId, Head, Kind};
 
 /// From how many events on their identities are searched by hash instead of by scan.
@@ -136,7 +136,7 @@ impl EventSet {
     fn push_raw(
         &mut self,
         event: &RawEvent<'_>,
-        texts: &GroupTexts<'_>,
+        texts: &TextsView<'_>,
         translation: &mut Translation,
         packed: &mut Packed,
     ) -> Result<Pushed, Corrupt> {
@@ -210,8 +210,8 @@ impl EventSet {
     }
 
     /// All texts of the set.
-    pub fn texts(&self) -> TextsView<'_> {
-        self.texts.view()
+    pub fn texts(&self) -> impl Iterator<Item = &str> {
+        self.texts.iter()
     }
 
     /// The events as they lie; in order after [`EventSet::sort`].
@@ -233,6 +233,28 @@ impl EventSet {
         for raw in RawEvents::new(&self.events) {
             raw?.view_into(&texts, &mut event)?;
             each(&event);
+        }
+        Ok(())
+    }
+
+    /// The same for the events of one kind: the others are not read.
+    ///
+    /// # Errors
+    /// Bytes that did not come from here.
+    pub fn visit_kind<'s>(
+        &'s self,
+        kind: Kind,
+        mut each: impl FnMut(&Event<'s>),
+    ) -> Result<(), Corrupt> {
+        let mut texts = None;
+        let mut event = Event::empty();
+        for raw in RawEvents::new(&self.events) {
+            let raw = raw?;
+            if raw.kind == kind {
+                let texts = texts.get_or_insert_with(|| self.texts.view());
+                raw.view_into(texts, &mut event)?;
+                each(&event);
+            }
         }
         Ok(())
     }
@@ -308,7 +330,7 @@ pub struct Group<'a> {
     pub count: usize,
     /// Whether these are all events that the call had when the group was written.
     pub complete: bool,
-    texts: GroupTexts<'a>,
+    texts: TextsView<'a>,
     events: &'a [u8],
 }
 
@@ -324,7 +346,7 @@ impl<'a> Group<'a> {
         let acallid = if has(1) { Some(reader.size()?) } else { None };
         let invitets = if has(2) { Some(reader.signed()?) } else { None };
         let acallidhash = if has(3) { Some(reader.signed()?) } else { None };
-        let texts = GroupTexts::read(reader)?;
+        let texts = TextsView::read(reader)?;
         let acallid = acallid.map(|number| texts.text(number)).transpose()?;
         let count = reader.size()?;
         let size = reader.size()?;

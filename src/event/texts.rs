@@ -171,15 +171,12 @@ impl Texts {
     }
 
     /// Becomes a copy of the texts of a group.
-    pub fn copy_from(&mut self, group: &GroupTexts<'_>) {
-        self.bytes = group.bytes.to_owned();
+    pub fn copy_from(&mut self, group: &TextsView<'_>) {
+        self.bytes = String::with_capacity(group.iter().map(str::len).sum());
         self.ends = Ends::default();
-        let mut start = 0;
-        for &end in &group.ends {
-            let end = end as usize;
-            self.ends
-                .push(end, hash(self.bytes.get(start..end).unwrap_or_default()));
-            start = end;
+        for text in group.iter() {
+            self.bytes.push_str(text);
+            self.ends.push(self.bytes.len(), hash(text));
         }
         self.hashed = None;
         if self.len() > SCAN_LIMIT {
@@ -187,12 +184,20 @@ impl Texts {
         }
     }
 
-    /// All texts, for reading.
+    /// All texts in order.
+    pub fn iter(&self) -> impl Iterator<Item = &str> {
+        let mut start = 0;
+        (0..self.len()).map(move |number| {
+            let end = self.ends.get(number).unwrap_or(start);
+            let text = self.bytes.get(start..end);
+            start = end;
+            text.unwrap_or_default()
+        })
+    }
+
+    /// All texts, for looking them up.
     pub fn view(&self) -> TextsView<'_> {
-        TextsView {
-            bytes: &self.bytes,
-            ends: &self.ends,
-        }
+        TextsView(self.iter().collect())
     }
 
     /// Appends the texts to a chunk.
@@ -232,40 +237,11 @@ pub trait Lookup<'a> {
     fn text(&self, number: usize) -> Result<&'a str, Corrupt>;
 }
 
-/// The texts of a call.
-#[derive(Clone, Copy, Debug)]
-pub struct TextsView<'a> {
-    bytes: &'a str,
-    ends: &'a Ends,
-}
-
-impl<'a> Lookup<'a> for TextsView<'a> {
-    #[inline]
-    fn text(&self, number: usize) -> Result<&'a str, Corrupt> {
-        let start = match number.checked_sub(1) {
-            Some(before) => self.ends.get(before).ok_or(Corrupt::Strings)?,
-            None => 0,
-        };
-        let end = self.ends.get(number).ok_or(Corrupt::Strings)?;
-        self.bytes.get(start..end).ok_or(Corrupt::Text)
-    }
-}
+/// The texts of a call or of a group of a chunk, each where it lies.
+#[derive(Clone, Debug)]
+pub struct TextsView<'a>(SmallVec<[&'a str; 64]>);
 
 impl<'a> TextsView<'a> {
-    /// All texts in order.
-    pub fn iter(self) -> impl Iterator<Item = &'a str> {
-        (0..self.ends.len()).filter_map(move |number| self.text(number).ok())
-    }
-}
-
-/// The texts of a group of a chunk.
-#[derive(Debug)]
-pub struct GroupTexts<'a> {
-    bytes: &'a str,
-    ends: SmallVec<[u32; 64]>,
-}
-
-impl<'a> GroupTexts<'a> {
     /// Reads what [`Texts::write`] wrote.
     ///
     /// # Errors
@@ -275,42 +251,52 @@ impl<'a> GroupTexts<'a> {
         if count > reader.0.len() {
             return Err(Corrupt::Strings);
         }
-        let mut ends = SmallVec::with_capacity(count);
-        let mut end = 0usize;
+        let mut lengths = *reader;
+        let mut total = 0usize;
         for _ in 0..count {
-            end = end.checked_add(reader.size()?).ok_or(Corrupt::Number)?;
-            ends.push(u32::try_from(end).map_err(|_| Corrupt::Number)?);
+            total = total.checked_add(reader.size()?).ok_or(Corrupt::Number)?;
         }
-        let size = reader.size()?;
-        if size != end {
+        if u32::try_from(total).is_err() {
+            return Err(Corrupt::Number);
+        }
+        if reader.size()? != total {
             return Err(Corrupt::Strings);
         }
-        let bytes = std::str::from_utf8(reader.take(size)?).map_err(|_| Corrupt::Text)?;
-        Ok(GroupTexts { bytes, ends })
+        let bytes = reader.take(total)?;
+        let mut rest = std::str::from_utf8(bytes).map_err(|_| Corrupt::Text)?;
+        let mut texts = SmallVec::with_capacity(count);
+        for _ in 0..count {
+            let text;
+            (text, rest) = rest
+                .split_at_checked(lengths.size()?)
+                .ok_or(Corrupt::Text)?;
+            texts.push(text);
+        }
+        Ok(TextsView(texts))
+    }
+
+    /// The text with this number.
+    ///
+    /// # Errors
+    /// There is none.
+    #[inline]
+    pub fn text(&self, number: usize) -> Result<&'a str, Corrupt> {
+        self.0.get(number).copied().ok_or(Corrupt::Strings)
     }
 
     /// Number of texts.
     pub fn len(&self) -> usize {
-        self.ends.len()
+        self.0.len()
     }
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.ends.is_empty()
+        self.0.is_empty()
     }
-}
 
-impl<'a> Lookup<'a> for GroupTexts<'a> {
-    #[inline]
-    fn text(&self, number: usize) -> Result<&'a str, Corrupt> {
-        let start = match number.checked_sub(1) {
-            Some(before) => *self.ends.get(before).ok_or(Corrupt::Strings)?,
-            None => 0,
-        };
-        let end = *self.ends.get(number).ok_or(Corrupt::Strings)?;
-        self.bytes
-            .get(start as usize..end as usize)
-            .ok_or(Corrupt::Text)
+    /// All texts in order.
+    pub fn iter(&self) -> impl Iterator<Item = &'a str> {
+        self.0.iter().copied()
     }
 }
 
@@ -358,7 +344,7 @@ mod tests {
         let mut out = Vec::new();
         texts.write(&mut out);
         let mut reader = Reader(&out);
-        let group = GroupTexts::read(&mut reader)?;
+        let group = TextsView::read(&mut reader)?;
         assert_eq!((group.len(), group.text(19_999)?), (20_000, "text 19999"));
         assert_eq!(texts.view().text(19_999)?, "text 19999");
         let mut copy = Texts::default();

@@ -12,6 +12,14 @@ pub struct JsonOut {
 }
 
 impl JsonOut {
+    /// Nothing written yet, and room for so much.
+    pub fn with_room(bytes: usize) -> Self {
+        JsonOut {
+            text: Vec::with_capacity(bytes),
+            after_value: false,
+        }
+    }
+
     /// The text.
     pub fn into_bytes(self) -> Vec<u8> {
         self.text
@@ -147,6 +155,11 @@ static ESCAPES: [u8; 256] = {
 };
 
 fn escape(text: &[u8], out: &mut Vec<u8>) {
+    // Most texts need nothing; to know that takes no branch, so it runs on vectors.
+    let is_special = |byte: &u8| *byte < 0x20 || *byte == b'"' || *byte == b'\\';
+    if !text.iter().fold(false, |any, byte| any | is_special(byte)) {
+        return out.extend_from_slice(text);
+    }
     let mut rest = text;
     while let Some(at) = rest.iter().position(|&byte| ESCAPES[byte as usize] != 0) {
         let (plain, from) = rest.split_at(at);

@@ -16,6 +16,9 @@ use crate::event::head::derived_id;
 use crate::event::{Event, EventId, EventSet, Field, Fields, Head, Kind, Name, Value, encode};
 use crate::record::{self, Context, JsonOut};
 
+/// What most records take.
+const RECORD_BYTES: usize = 2560;
+
 /// Queues in order of closing.
 #[derive(Debug, Default)]
 pub struct Outbox {
@@ -251,9 +254,8 @@ impl Settings {
         let call = entry.call()?;
         let mut issue = (String::new(), 0);
         let newest = i64::from(entry.life.revision);
-        let visited = entry.set.visit(|event| {
-            let is_newest =
-                event.kind == Kind::Record && event.int(Field::Revision) == Some(newest);
+        let visited = entry.set.visit_kind(Kind::Record, |event| {
+            let is_newest = event.int(Field::Revision) == Some(newest);
             if is_newest && !entry.is_of_other_record(event) {
                 issue = (
                     event.str(Field::Node).unwrap_or_default().to_owned(),
@@ -263,7 +265,7 @@ impl Settings {
         });
         visited.ok()?;
         let context = self.context(&issue.0, issue.1, entry.life.revision);
-        let mut out = JsonOut::default();
+        let mut out = JsonOut::with_room(RECORD_BYTES);
         record::write(&call, &context, &mut out);
         Some(Pending {
             cid: entry.cid,

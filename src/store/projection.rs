@@ -56,9 +56,8 @@ impl Entry {
         }
         let accepted = self.accepted(sink);
         let mut row = None;
-        let visited = self.set.visit(|event| {
-            let is_it = event.kind == Kind::Record
-                && event.int(Field::Revision) == Some(i64::from(accepted))
+        let visited = self.set.visit_kind(Kind::Record, |event| {
+            let is_it = event.int(Field::Revision) == Some(i64::from(accepted))
                 && !self.is_of_other_record(event);
             if let (true, Some(Value::Uuid(id))) = (is_it, event.get(Field::Row)) {
                 row = Some(id);

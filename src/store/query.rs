@@ -272,8 +272,7 @@ impl Entry {
 
     /// The texts of the set that are URIs of parties, by their form.
     fn party_texts(&self) -> impl Iterator<Item = &str> {
-        let texts = self.set.texts().iter();
-        texts.filter(|text| text.contains("sip"))
+        self.set.texts().filter(|text| text.contains("sip"))
     }
 
     /// Who serves the call: the owner that was said last.

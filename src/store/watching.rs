@@ -320,7 +320,7 @@ fn judged(entry: &Entry) -> (Judgement, String) {
 impl Entry {
     /// Who serves the call. Where its texts leave no doubt, its events are not read.
     pub(super) fn quick_owner(&self) -> Option<String> {
-        let mut named = self.set.texts().iter().filter(|text| owner::is_owner(text));
+        let mut named = self.set.texts().filter(|text| owner::is_owner(text));
         match (named.next(), named.next()) {
             (Some(text), None) if self.keys.contains(&Lookup::Owner(text).key()) => {
                 Some(text.to_owned())
