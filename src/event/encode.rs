@@ -6,7 +6,7 @@ use std::collections::HashMap;
 
 use super::chunk::{self, MAX_BYTES, MAX_EVENTS};
 use super::input::{Arena, Common, Input, Reject, Taken};
-use super::raw::Packed;
+use super::raw::{self, Packed};
 use super::set::Pushed;
 use super::{EventId, EventSet, Head, cut, json};
 
@@ -73,7 +73,7 @@ impl<'c, R: Route> Encoder<'c, R> {
             route,
             sets: Vec::new(),
             by_call: HashMap::default(),
-            packed: Packed::new(),
+            packed: raw::room(),
             repeated: Vec::new(),
             rejected: Vec::new(),
             seen: 0,

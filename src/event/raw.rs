@@ -23,6 +23,11 @@ const OTHER_FIELD: u8 = 0;
 /// Where the bytes of one event are put together; used again and again.
 pub(super) type Packed = Vec<u8>;
 
+/// Room for what most events take.
+pub(super) fn room() -> Packed {
+    Vec::with_capacity(256)
+}
+
 /// Integers from here on are written as texts: they repeat within a call.
 const INLINE_INT: u64 = 1 << 20;
 

@@ -113,7 +113,7 @@ impl EventSet {
 
     /// Adds an event unless it is here.
     pub fn push(&mut self, event: &Event<'_>) -> Pushed {
-        self.push_by(event, &mut Packed::new())
+        self.push_by(event, &mut raw::room())
     }
 
     /// The same with a place for its bytes that is used again and again.
@@ -275,7 +275,7 @@ impl EventSet {
         let mut order = RawEvents::new(&self.events).collect::<Result<Vec<_>, _>>()?;
         order.sort_by_key(RawEvent::key);
         let mut events = Vec::with_capacity(self.events.len() + order.len());
-        let (mut before, mut packed) = (0, Packed::new());
+        let (mut before, mut packed) = (0, raw::room());
         for raw in &order {
             raw.write(before, |number| Ok(number as u32), &mut packed)?;
             raw::append(&mut events, &packed);
@@ -407,7 +407,7 @@ impl<'a> Group<'a> {
         if !differs {
             set.complete(self.head);
         }
-        let (mut event, mut packed) = (Event::empty(), Packed::new());
+        let (mut event, mut packed) = (Event::empty(), raw::room());
         for raw in RawEvents::new(self.events) {
             let raw = raw?;
             raw.view_into(&self.texts, &mut event)?;
