@@ -14,6 +14,7 @@ mod query;
 mod roles;
 mod said;
 mod store;
+mod term_out;
 mod terms;
 mod watch;
 

@@ -11,7 +11,8 @@ use rustler::{Atom, Binary, Encoder, Env, NifResult, ResourceArc, Term};
 use crate::atoms;
 use crate::outbox::cid_term;
 use crate::store::Handle;
-use crate::terms::{self, TermOut};
+use crate::term_out::TermOut;
+use crate::terms;
 
 /// Which call a key names.
 fn find(store: &Store, key: (Atom, &str)) -> NifResult<Option<EventId>> {

@@ -5,7 +5,8 @@ use rustler::{Atom, Binary, Encoder, Env, NifResult, ResourceArc, Term};
 
 use crate::atoms;
 use crate::store::{Handle, bad_chunk, fold_all, timeslice};
-use crate::terms::{self, TermOut};
+use crate::term_out::TermOut;
+use crate::terms;
 
 /// `{ok, Applied, {Count, Marks}, IsDue}`: as apply, what the row says, and whether records are to be issued.
 fn apply_noted<'a>(
