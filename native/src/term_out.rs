@@ -19,7 +19,6 @@ pub struct TermOut<'a> {
     names: HashMap<usize, Term<'a>, foldhash::fast::FixedState>,
     open: Vec<Frame<'a>>,
     spare: Vec<Frame<'a>>,
-    in_order: Vec<Term<'a>>,
     done: Option<Term<'a>>,
 }
 
@@ -67,7 +66,6 @@ impl<'a> TermOut<'a> {
             names: HashMap::default(),
             open: Vec::new(),
             spare: Vec::new(),
-            in_order: Vec::new(),
             done: None,
         }
     }
@@ -115,13 +113,13 @@ impl<'a> TermOut<'a> {
         let Some(kind) = self.kinds.get(at) else {
             return Term::map_new(self.env);
         };
-        let values = kind.order.iter().filter_map(|&at| frame.values.get(at));
-        self.in_order.clear();
-        self.in_order.extend(values);
-        map(self.env, &kind.keys, &self.in_order)
+        let in_order = kind.order.iter().filter_map(|&at| frame.values.get(at));
+        let values: Vec<&Term<'a>> = in_order.collect();
+        Term::map_from_arrays(self.env, &kind.keys, &values)
+            .unwrap_or_else(|_| self.object_of_facts(frame))
     }
 
-    /// An object that is not like others.
+    /// An object that is not like others: with keys that are facts, or with one key twice.
     fn object_of_facts(&mut self, frame: &Frame<'a>) -> Term<'a> {
         let env = self.env;
         let mut facts = frame.facts.iter().peekable();
