@@ -114,7 +114,8 @@ impl<'a> TermOut<'a> {
             return Term::map_new(self.env);
         };
         let in_order = kind.order.iter().filter_map(|&at| frame.values.get(at));
-        let values: Vec<&Term<'a>> = in_order.collect();
+        let mut values: Vec<&Term<'a>> = Vec::with_capacity(frame.values.len());
+        values.extend(in_order);
         Term::map_from_arrays(self.env, &kind.keys, &values)
             .unwrap_or_else(|_| self.object_of_facts(frame))
     }

@@ -11,7 +11,9 @@ use super::uri::{Uri, is_ip};
 use crate::event::{Event, Field, Value};
 
 /// A textual fact, borrowed from its event.
+// As of `Value`: copied in whole words.
 #[derive(Clone, Copy, Debug)]
+#[repr(u64)]
 pub enum Text<'a> {
     /// As it was written.
     Str(&'a str),

@@ -5,7 +5,9 @@
 use std::borrow::Cow;
 
 /// A value as it is kept.
+// The representation puts what every variant holds at the same place, aligned: values are copied in whole words.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[repr(u64)]
 pub enum Value<'a> {
     /// Text.
     Str(&'a str),
