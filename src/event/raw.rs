@@ -75,6 +75,9 @@ pub(super) struct RawEvent<'a> {
     pub(super) ts: i64,
     pub(super) id: EventId,
     fields: &'a [u8],
+    /// The whole of it, and the time of the event before it, on which its bytes depend.
+    pub(super) bytes: &'a [u8],
+    pub(super) before: i64,
 }
 
 impl<'a> RawEvent<'a> {
@@ -97,6 +100,8 @@ impl<'a> RawEvent<'a> {
             ts,
             id,
             fields: reader.0,
+            bytes,
+            before,
         })
     }
 

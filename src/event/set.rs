@@ -132,6 +132,24 @@ impl EventSet {
         self.events.reserve(512);
     }
 
+    /// Adds an event of a group of which the set has all texts by the same numbers. The event has been read.
+    fn push_as_it_is(
+        &mut self,
+        event: &RawEvent<'_>,
+        packed: &mut Packed,
+    ) -> Result<Pushed, Corrupt> {
+        let place = self.place(event.key());
+        if place != Pushed::Duplicate {
+            if event.before == self.tail_ts {
+                self.append(event.bytes, event.key());
+            } else {
+                event.write(self.tail_ts, |number| Ok(number as u32), packed)?;
+                self.append(packed, event.key());
+            }
+        }
+        Ok(place)
+    }
+
     /// Adds an event of a group unless it is here; texts that the set has keep their numbers in it.
     fn push_raw(
         &mut self,
@@ -397,11 +415,12 @@ impl<'a> Group<'a> {
         mut each: impl FnMut(&EventSet, &Event<'a>, Pushed),
     ) -> Result<(), Corrupt> {
         let mut translation = Translation::new();
-        if set.is_empty() {
+        let begins = set.is_empty();
+        if begins {
             set.texts.copy_from(&self.texts);
             set.acallid = None;
             set.complete(self.head);
-            translation.extend(0..self.texts.len() as u32);
+            set.events.reserve_exact(self.events.len());
         }
         let differs = !self.head.agrees(&set.head());
         if !differs {
@@ -414,6 +433,8 @@ impl<'a> Group<'a> {
             let pushed = if differs {
                 self.head.tag(&set.head(), &mut event);
                 set.push_by(&event, &mut packed)
+            } else if begins {
+                set.push_as_it_is(&raw, &mut packed)?
             } else {
                 set.push_raw(&raw, &self.texts, &mut translation, &mut packed)?
             };

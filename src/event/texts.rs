@@ -115,17 +115,7 @@ impl Texts {
         let is = |number: u32| self.get(number as usize) == Some(wanted);
         match (&self.hashed, &self.ends) {
             (Some(hashed), _) => hashed.find(key, |&number| is(number)).copied(),
-            (None, Ends::Narrow(ends)) => {
-                let bits = bits(key);
-                // Eight at a time without a branch: most of them are unlike.
-                let is_alike = |end: &u32| *end & 0xffff_0000 == bits;
-                let eights = ends.chunks(8).zip((0..).step_by(8));
-                let alike = eights
-                    .filter(|(eight, _)| eight.iter().fold(false, |any, end| any | is_alike(end)))
-                    .flat_map(|(eight, first)| eight.iter().zip(first..))
-                    .filter(|&(end, _)| is_alike(end));
-                alike.map(|(_, number)| number).find(|&number| is(number))
-            }
+            (None, Ends::Narrow(ends)) => scan(ends, bits(key), is),
             (None, Ends::Wide(ends)) => (0..ends.len() as u32).find(|&number| is(number)),
         }
     }
@@ -298,6 +288,24 @@ impl<'a> TextsView<'a> {
     pub fn iter(&self) -> impl Iterator<Item = &'a str> {
         self.0.iter().copied()
     }
+}
+
+/// The first of the ends with these bits of the hash that is the one. Eight are looked at without a branch: most of them
+/// are unlike.
+fn scan(ends: &[u32], bits: u32, is: impl Fn(u32) -> bool) -> Option<u32> {
+    let is_alike = |end: u32| end & 0xffff_0000 == bits;
+    let mut number = 0;
+    for eight in ends.chunks(8) {
+        if eight.iter().fold(false, |any, &end| any | is_alike(end)) {
+            for (at, &end) in eight.iter().enumerate() {
+                if is_alike(end) && is(number + at as u32) {
+                    return Some(number + at as u32);
+                }
+            }
+        }
+        number += 8;
+    }
+    None
 }
 
 fn slice<'a>(bytes: &'a str, ends: &Ends, number: u32) -> &'a str {
