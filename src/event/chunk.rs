@@ -22,7 +22,7 @@
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use super::bytes::Reader;
-use super::set::Group;
+use super::group::Group;
 use super::{Corrupt, EventSet};
 
 /// The newest version that is released.

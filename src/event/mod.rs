@@ -8,6 +8,7 @@ pub mod chunk;
 pub mod cut;
 pub mod encode;
 pub mod field;
+pub mod group;
 pub mod input;
 pub mod json;
 pub mod kind;

@@ -12,7 +12,7 @@
 use hashbrown::HashSet;
 use smallvec::SmallVec;
 
-use super::bytes::{Reader, put_varint};
+use super::bytes::put_varint;
 use super::raw::{self, Packed, RawEvent, RawEvents};
 use super::texts::{Texts, TextsView};
 use super::{Corrupt, Event, EventId, Head, Kind};
@@ -70,7 +70,7 @@ impl EventSet {
         }
     }
 
-    fn complete(&mut self, head: Head<'_>) {
+    pub(super) fn complete(&mut self, head: Head<'_>) {
         self.cid = self.cid.or(head.cid);
         self.invitets = self.invitets.or(head.invitets);
         self.acallidhash = self.acallidhash.or(head.acallidhash);
@@ -132,8 +132,16 @@ impl EventSet {
         self.events.reserve(512);
     }
 
+    /// Takes over the texts of a group, by the same numbers, and makes room for its events. The set is empty.
+    pub(super) fn begin_with(&mut self, texts: &TextsView<'_>, head: Head<'_>, bytes: usize) {
+        self.texts.copy_from(texts);
+        self.acallid = None;
+        self.complete(head);
+        self.events.reserve_exact(bytes);
+    }
+
     /// Adds an event of a group of which the set has all texts by the same numbers. The event has been read.
-    fn push_as_it_is(
+    pub(super) fn push_as_it_is(
         &mut self,
         event: &RawEvent<'_>,
         packed: &mut Packed,
@@ -151,7 +159,7 @@ impl EventSet {
     }
 
     /// Adds an event of a group unless it is here; texts that the set has keep their numbers in it.
-    fn push_raw(
+    pub(super) fn push_raw(
         &mut self,
         event: &RawEvent<'_>,
         texts: &TextsView<'_>,
@@ -337,109 +345,4 @@ impl EventSet {
 fn seen_bit(id: &EventId) -> u64 {
     let [.., one, other] = *id;
     1 << ((one ^ other.rotate_left(3)) & 63)
-}
-
-/// A set as it lies in a chunk.
-#[derive(Debug)]
-pub struct Group<'a> {
-    /// What all events share.
-    pub head: Head<'a>,
-    /// Number of events.
-    pub count: usize,
-    /// Whether these are all events that the call had when the group was written.
-    pub complete: bool,
-    texts: TextsView<'a>,
-    events: &'a [u8],
-}
-
-impl<'a> Group<'a> {
-    /// Reads the group at the front of a chunk's body.
-    ///
-    /// # Errors
-    /// Bytes that [`EventSet::write`] does not write.
-    pub fn read(reader: &mut Reader<'a>) -> Result<Self, Corrupt> {
-        let flags = reader.byte()?;
-        let has = |bit: u8| flags >> bit & 1 == 1;
-        let cid = if has(0) { Some(reader.array()?) } else { None };
-        let acallid = if has(1) { Some(reader.size()?) } else { None };
-        let invitets = if has(2) { Some(reader.signed()?) } else { None };
-        let acallidhash = if has(3) { Some(reader.signed()?) } else { None };
-        let texts = TextsView::read(reader)?;
-        let acallid = acallid.map(|number| texts.text(number)).transpose()?;
-        let count = reader.size()?;
-        let size = reader.size()?;
-        let events = reader.take(size)?;
-        let head = Head {
-            cid,
-            acallid,
-            invitets,
-            acallidhash,
-        };
-        Ok(Group {
-            head,
-            count,
-            complete: has(4),
-            texts,
-            events,
-        })
-    }
-
-    /// Whether any event of a kind of which this is true is not in a set.
-    pub fn adds(&self, set: &EventSet, counts: impl Fn(Kind) -> bool) -> bool {
-        let events = RawEvents::new(self.events).flatten();
-        events
-            .into_iter()
-            .any(|raw| counts(raw.kind) && !set.contains(&raw.id))
-    }
-
-    /// Tells `each` all events as they lie, one after the other in the same place.
-    ///
-    /// # Errors
-    /// Bytes that [`EventSet::write`] does not write.
-    pub fn visit(&self, mut each: impl FnMut(&Event<'a>)) -> Result<(), Corrupt> {
-        let mut event = Event::empty();
-        for raw in RawEvents::new(self.events) {
-            raw?.view_into(&self.texts, &mut event)?;
-            each(&event);
-        }
-        Ok(())
-    }
-
-    /// Adds all events to a set. `each` is told, in the order in which they lie, what became of every event.
-    ///
-    /// # Errors
-    /// Bytes that [`EventSet::write`] does not write.
-    pub fn push_into(
-        &self,
-        set: &mut EventSet,
-        mut each: impl FnMut(&EventSet, &Event<'a>, Pushed),
-    ) -> Result<(), Corrupt> {
-        let mut translation = Translation::new();
-        let begins = set.is_empty();
-        if begins {
-            set.texts.copy_from(&self.texts);
-            set.acallid = None;
-            set.complete(self.head);
-            set.events.reserve_exact(self.events.len());
-        }
-        let differs = !self.head.agrees(&set.head());
-        if !differs {
-            set.complete(self.head);
-        }
-        let (mut event, mut packed) = (Event::empty(), raw::room());
-        for raw in RawEvents::new(self.events) {
-            let raw = raw?;
-            raw.view_into(&self.texts, &mut event)?;
-            let pushed = if differs {
-                self.head.tag(&set.head(), &mut event);
-                set.push_by(&event, &mut packed)
-            } else if begins {
-                set.push_as_it_is(&raw, &mut packed)?
-            } else {
-                set.push_raw(&raw, &self.texts, &mut translation, &mut packed)?
-            };
-            each(set, &event, pushed);
-        }
-        Ok(())
-    }
 }

@@ -1,6 +1,7 @@
 //! From a chunk of the log to what is known: events to their calls, calls to their state.
 
 use super::entry::Entry;
+use super::filing::Filed;
 use super::join::News;
 use super::keys::Slot;
 use super::rows::RowNo;
@@ -8,7 +9,8 @@ use super::{Settings, Store};
 use crate::call::life::is_fact;
 use crate::call::{Marks, State};
 use crate::event::chunk::Chunk;
-use crate::event::set::{Group, Pushed};
+use crate::event::group::Group;
+use crate::event::set::Pushed;
 use crate::event::{Corrupt, EventSet, Head, Kind};
 
 /// What became of the events of a chunk.
@@ -92,6 +94,7 @@ impl Store {
         let (was_empty, knew_leg) = (set.is_empty(), set.knows_leg());
         // Of a dialog one `dlg_dead` is told, whoever else says it.
         let mut has_died = entry.life.marks.any(Marks::DLG_DEAD);
+        let mut filed = Filed::default();
         let pushed = group.push_into(&mut set, |set, event, pushed| {
             let is_death = event.kind == Kind::DlgDead;
             let is_told = pushed != Pushed::Duplicate && !(is_death && has_died);
@@ -109,12 +112,13 @@ impl Store {
                 Pushed::Last | Pushed::Earlier => {}
             }
             applied.new += 1;
-            let filed = entry.file_event(event, &mut self.keys, &mut self.domains, slot);
-            if filed.0.is_some() || filed.1.is_some() {
+            let (dialog, name) =
+                entry.file_event(event, &mut filed, &mut self.keys, &mut self.domains, slot);
+            if dialog.is_some() || name.is_some() {
                 let news: &mut News<'_> = news.get_or_insert_default();
-                news.late |= filed.1.is_some();
-                news.dialogs.extend(filed.0);
-                news.names.extend(filed.1);
+                news.late |= name.is_some();
+                news.dialogs.extend(dialog);
+                news.names.extend(name);
             }
         });
         if set.knows_leg() && (was_empty || !knew_leg) {

@@ -4,6 +4,8 @@
 
 use std::net::IpAddr;
 
+use smallvec::SmallVec;
+
 use super::domains::Domains;
 use super::entry::Entry;
 use super::keys::{Key, Keys, Lookup, Slot};
@@ -24,6 +26,22 @@ pub(super) const PARTIES: [Field; 5] = [
     Field::Localuri,
     Field::Forkremoteuri,
 ];
+
+/// What the events of one group have been filed under, by where the texts lie: they mostly repeat each other.
+#[derive(Debug, Default)]
+pub(super) struct Filed(SmallVec<[(Field, usize, usize); 16]>);
+
+impl Filed {
+    /// Whether this is the first time in the group that a field says this; for texts of the group only.
+    fn is_first(&mut self, field: Field, text: &str) -> bool {
+        let said = (field, text.as_ptr().addr(), text.len());
+        let is_first = !self.0.contains(&said);
+        if is_first && self.0.len() < self.0.inline_size() {
+            self.0.push(said);
+        }
+        is_first
+    }
+}
 
 impl Entry {
     /// Whether any of the events has a field and value of which this is true.
@@ -61,6 +79,7 @@ impl Entry {
     pub(super) fn file_event<'e>(
         &mut self,
         event: &Event<'e>,
+        filed: &mut Filed,
         keys: &mut Keys,
         domains: &mut Domains,
         slot: Slot,
@@ -70,6 +89,8 @@ impl Entry {
         for &(name, value) in &event.fields {
             let Name::Known(field) = name else { continue };
             match (field, value) {
+                (Field::Dialogid | Field::Forkcallid | Field::Mgctxid, Value::Str(text))
+                    if !filed.is_first(field, text) => {}
                 (Field::Dialogid, Value::Str(text)) => {
                     let is_new = self.file(Lookup::Dialog(text).key(), keys, slot);
                     new_dialog = is_new.then_some(text).or(new_dialog);
@@ -100,7 +121,8 @@ impl Entry {
                     self.last_named = Some(key);
                 }
                 (_, Value::Str(text)) if PARTIES.contains(&field) => {
-                    if let Some(party) = subscriber(text) {
+                    let is_first = filed.is_first(field, text);
+                    if let Some(party) = subscriber(text).filter(|_| is_first) {
                         self.file(Lookup::User(party).key(), keys, slot);
                         if field != Field::Forkremoteuri {
                             self.join(host_of(party), domains, slot);

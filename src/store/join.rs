@@ -8,6 +8,7 @@ use smallvec::SmallVec;
 
 use super::Store;
 use super::entry::Entry;
+use super::filing::Filed;
 use super::keys::{Lookup, Slot};
 use crate::event::{Corrupt, Field, Head, Value};
 
@@ -135,7 +136,7 @@ impl Store {
         let own = source.set.head();
         let events = source.set.iter()?;
         let mut set = std::mem::take(&mut entry.set);
-        let mut taken = Ok(());
+        let (mut taken, mut filed) = (Ok(()), Filed::default());
         for event in events {
             match event {
                 Ok(mut event) => {
@@ -143,7 +144,7 @@ impl Store {
                     said.tag(&set.head(), &mut event);
                     set.adopt(said);
                     set.push(&event);
-                    entry.file_event(&event, &mut self.keys, &mut self.domains, slot);
+                    entry.file_event(&event, &mut filed, &mut self.keys, &mut self.domains, slot);
                 }
                 Err(corrupt) => taken = Err(corrupt),
             }

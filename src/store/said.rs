@@ -24,7 +24,7 @@ use super::domains::Domains;
 use super::entry::Entry;
 use crate::call::State;
 use crate::event::bytes::{put_signed, put_varint};
-use crate::event::set::Group;
+use crate::event::group::Group;
 use crate::event::{Class, Corrupt, EventId, Kind};
 
 pub(super) const VERSION: u8 = 1;

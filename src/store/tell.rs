@@ -11,7 +11,7 @@ use crate::call::State;
 use crate::call::life::STATES;
 use crate::event::bytes::Reader;
 use crate::event::chunk::Chunk;
-use crate::event::set::Group;
+use crate::event::group::Group;
 use crate::event::{Class, Corrupt, Event, EventId, Field, Head, Kind, Name, record_id};
 use crate::record::Out;
 
