@@ -10,13 +10,21 @@ macro_rules! fields {
         #[repr(u8)]
         pub enum Field { $( $(#[$doc])* $field = $code, )* }
 
+        /// The fields by code.
+        static BY_CODE: [Option<Field>; 256] = {
+            let mut fields = [None; 256];
+            $( fields[$code] = Some(Field::$field); )*
+            fields
+        };
+
         /// All known fields with their names.
         pub const FIELDS: &[(Field, &str)] = &[ $( (Field::$field, $name), )* ];
 
         impl Field {
             /// The field with this code; `None` for a code of a later version.
-            pub const fn from_code(code: u8) -> Option<Field> {
-                match code { $( $code => Some(Field::$field), )* _ => None }
+            #[inline]
+            pub fn from_code(code: u8) -> Option<Field> {
+                BY_CODE[usize::from(code)]
             }
             /// The name in the event.
             pub const fn name(self) -> &'static str {
