@@ -81,11 +81,16 @@ make(Table, Storage, Type, Attributes) ->
         true ->
             case mnesia:table_info(Table, storage_type) of
                 Storage -> ok;
-                unknown -> made(mnesia:add_table_copy(Table, node(), Storage));
+                unknown -> added(Table, Storage);
                 disc_copies when Table =:= ?EPOCHS -> ok;
                 _ -> made(mnesia:change_table_copy_type(Table, node(), Storage))
             end
     end.
+
+%% That an earlier copy here was deleted may still stand in Mnesia's own log: a start would do that again, to the new one.
+added(Table, Storage) ->
+    dumped = mnesia:dump_log(),
+    made(mnesia:add_table_copy(Table, node(), Storage)).
 
 made({atomic, ok}) -> era_callstore_schema:sync();
 made({aborted, {already_exists, _}}) -> ok;
