@@ -8,9 +8,10 @@
 %%% all of them.
 %%% Always holds: active only under an epoch allocated in Mnesia for this term. A term ends with all of its processes
 %%% before another is begun. After a pause of this node nothing is begun before the peers have been asked again.
-%%% Called by: era_callstore_groups (start, stand_down/1), era_callstore (handover/1), era_callstore_heal (hold/1,
-%%% release/1), era_callstore_status (its note).
-%%% Must never: touch an event, or wait for a peer's answer, but where it evens copies out that a node has left uneven.
+%%% Called by: era_callstore_group_sup (start), era_callstore_groups (stand_down/1, configure/2), era_callstore
+%%% (handover/1, over erpc), era_callstore_heal (hold/1, release/1), era_callstore_status (its note); its peers, by
+%%% message; settled/1 by tests.
+%%% Must never: touch an event, or wait for a peer's answer.
 -module(era_callstore_group).
 -behaviour(gen_statem).
 
@@ -18,7 +19,6 @@
 -export([callback_mode/0, init/1, waiting/3, loading/3, passive/3, active/3, terminate/3]).
 
 -include_lib("kernel/include/logger.hrl").
--include("era_callstore_crash.hrl").
 
 %% How long until Mnesia, a peer that was away, or a failed load is tried again.
 -define(RETRY_MS, 1000).
@@ -109,14 +109,8 @@ waiting(state_timeout, retry, #data{config = Config, group = Group} = Data) ->
             }),
             {keep_state_and_data, [{state_timeout, ?RETRY_MS, retry}]}
     end;
-waiting({call, From}, Request, Data) ->
-    answer(From, Request, Data);
-waiting(cast, {release, _}, Data) ->
-    {keep_state, released(Data)};
-waiting(cast, {configure, Config}, Data) ->
-    reconfigured(waiting, Config, Data);
-waiting(info, Message, Data) ->
-    heard(waiting, Message, Data).
+waiting(Type, Message, Data) ->
+    whenever(Type, Message, waiting, Data).
 
 %% The view folds the log.
 -spec loading(gen_statem:event_type() | enter, term(), #data{}) -> gen_statem:event_handler_result(state()).
@@ -126,8 +120,6 @@ loading(enter, _Old, #data{group = Group} = Data) ->
 loading(state_timeout, retry, #data{group = Group}) ->
     ok = era_callstore_view:load(Group),
     keep_state_and_data;
-loading({call, From}, Request, Data) ->
-    answer(From, Request, Data);
 loading(info, {era_callstore_view, Group, loaded, Stats}, #data{group = Group} = Data) ->
     ?LOG_NOTICE(Stats#{what => "the log is folded", group => Group, instance => instance(Data)}),
     {next_state, passive, Data#data{alone_until = alone_until(era_callstore_rejoin:keeps_own())}};
@@ -137,12 +129,8 @@ loading(info, {era_callstore_view, Group, failed, Reason}, #data{group = Group})
         text => era_callstore_errors:text(Reason), retry_in_ms => ?RETRY_MS
     }),
     {keep_state_and_data, [{state_timeout, ?RETRY_MS, retry}]};
-loading(cast, {release, _}, Data) ->
-    {keep_state, released(Data)};
-loading(cast, {configure, Config}, Data) ->
-    reconfigured(loading, Config, Data);
-loading(info, Message, Data) ->
-    heard(loading, Message, Data).
+loading(Type, Message, Data) ->
+    whenever(Type, Message, loading, Data).
 
 %% Folded and following; decides at each news.
 -spec passive(gen_statem:event_type() | enter, term(), #data{}) -> gen_statem:event_handler_result(state()).
@@ -167,12 +155,8 @@ passive({call, From}, {hold, Pid}, Data) ->
     {keep_state, said(passive, held(Pid, Data)), [{reply, From, ok}]};
 passive(cast, {release, _}, Data) ->
     {keep_state, said(passive, released(Data)), [{state_timeout, 0, decide}]};
-passive({call, From}, Request, Data) ->
-    answer(From, Request, Data);
-passive(cast, {configure, Config}, Data) ->
-    reconfigured(passive, Config, Data);
-passive(info, Message, Data) ->
-    heard(passive, Message, Data).
+passive(Type, Message, Data) ->
+    whenever(Type, Message, passive, Data).
 
 -spec active(gen_statem:event_type() | enter, term(), #data{}) -> gen_statem:event_handler_result(state()).
 active(enter, _Old, _Data) ->
@@ -187,8 +171,6 @@ active({call, From}, handover, #data{peers = Peers} = Data) ->
     end;
 active({call, From}, stand_down, Data) ->
     {next_state, passive, finish_term(Data#data{yielded = true, leaving = true}), [{reply, From, ok}]};
-active({call, From}, Request, Data) ->
-    answer(From, Request, Data);
 active(info, {'EXIT', Term, Reason}, #data{term = Term, group = Group} = Data) ->
     Ended = Data#data{term = undefined},
     ok = era_callstore_router:retract_writer(Group),
@@ -212,12 +194,14 @@ active(info, {era_callstore_pause, paused}, Data) ->
 active(info, {?MODULE, _From, {give, Node}}, Data) ->
     ?LOG_NOTICE(#{what => "activity is given to a lower order", group => Data#data.group, node => Node}),
     {next_state, passive, finish_term(Data)};
-active(cast, {release, _}, Data) ->
-    {keep_state, released(Data)};
-active(cast, {configure, Config}, Data) ->
-    reconfigured(active, Config, Data);
-active(info, Message, Data) ->
-    heard(active, Message, Data).
+active(Type, Message, Data) ->
+    whenever(Type, Message, active, Data).
+
+%% What is done alike in every state that says nothing else of it.
+whenever({call, From}, Request, _State, Data) -> answer(From, Request, Data);
+whenever(cast, {release, _}, _State, Data) -> {keep_state, released(Data)};
+whenever(cast, {configure, Config}, State, Data) -> reconfigured(State, Config, Data);
+whenever(info, Message, State, Data) -> heard(State, Message, Data).
 
 -spec terminate(term(), state(), #data{}) -> ok.
 terminate(_Reason, _State, #data{term = undefined, group = Group}) ->
@@ -243,27 +227,18 @@ decided({ask, Node}, #data{group = Group, peers = Peers}) ->
 decided(stay, _Data) ->
     keep_state_and_data.
 
-begin_term(#data{group = Group, config = #{commit := Commit} = Config} = Data) ->
-    ?CRASH_POINT(term_before),
+begin_term(#data{group = Group, config = Config} = Data) ->
     Pauses = era_callstore_pause:count(),
-    From = era_callstore_log:term(Group),
-    case era_callstore_log:new_term(Group) of
-        {ok, Epoch} ->
-            ?CRASH_POINT(term_allocated),
-            %% Answered after everything that other terms had committed before was folded.
-            ok = era_callstore_view:own_term(Group, Epoch),
-            {ok, Store} = era_callstore_router:store(Group),
-            Term = #{
-                group => Group, table => era_callstore_log:table(Group), epoch => Epoch, commit => Commit,
-                pauses => watched(Pauses, Data), nodes => [node() | era_callstore_peers:nodes(Data#data.peers)]
-            },
+    case era_callstore_term:allocate(Group) of
+        {ok, Epoch, From} ->
             %% Said before the first producer can be answered, so that who was answered finds it so.
             Active = said(active, Data#data{epoch = Epoch, yielded = false, since = now_ms(), pauses = Pauses}),
-            {ok, Sup} = era_callstore_term_sup:start_link(Term, From, Store, Config),
-            ?CRASH_POINT(term_begun),
+            Nodes = [node() | era_callstore_peers:nodes(Data#data.peers)],
+            {ok, Sup} = era_callstore_term:start(
+                #{group => Group, epoch => Epoch, pauses => watched(Pauses, Data), nodes => Nodes}, From, Config
+            ),
             era_callstore_counters:add(terms_begun, 1),
             ?LOG_NOTICE(#{what => "active", group => Group, instance => instance(Data), epoch => Epoch}),
-            ok = leveled(Group),
             {next_state, active, Active#data{term = Sup}};
         {error, Reason} ->
             ?LOG_ERROR(#{
@@ -272,26 +247,14 @@ begin_term(#data{group = Group, config = #{commit := Commit} = Config} = Data) -
             {keep_state_and_data, [{state_timeout, ?RETRY_MS, decide}]}
     end.
 
-%% Where who had more has gone as well, that is looked at again.
-leveled(Group) ->
-    case era_callstore_union:level(Group) of
-        ok -> ok;
-        {error, Reason} -> ?LOG_ERROR(#{what => "uneven copies stay so", group => Group, reason => Reason})
-    end.
-
-%% The writer first: it commits and answers what waits; then the supervisor follows it by itself.
 finish_term(#data{term = Sup, group = Group} = Data) ->
-    ?CRASH_POINT(term_end_before),
-    case era_callstore_router:writer(Group) of
-        {Writer, _, _} -> era_callstore_writer:stop(Writer);
-        none -> ok
-    end,
-    ?CRASH_POINT(term_end_written),
-    receive
-        {'EXIT', Sup, _} -> ok
-    end,
-    ?CRASH_POINT(term_end_after),
-    ok = era_callstore_view:own_term(Group, none),
+    ok = era_callstore_term:finish(Group, Sup),
+    Data#data{term = undefined}.
+
+abandon_term(#data{term = undefined} = Data) ->
+    Data;
+abandon_term(#data{term = Sup, group = Group} = Data) ->
+    ok = era_callstore_term:abandon(Group, Sup),
     Data#data{term = undefined}.
 
 alone_until(false) -> erlang:monotonic_time(millisecond);
@@ -349,7 +312,9 @@ greet(Node, #data{group = Group, monitors = Monitors} = Data) ->
 heard(State, {?MODULE, From, hello}, Data) ->
     From ! {?MODULE, self(), {said, mine(State, Data)}},
     {keep_state, follow(node(From), Data)};
-heard(State, {?MODULE, From, {said, Said}}, #data{peers = Peers} = Data) ->
+heard(State, {?MODULE, From, {said, Said}}, #data{peers = Peers, group = Group} = Data) ->
+    %% Who has just loaded may be one that was healed: others have got rows of it that the active has under other keys.
+    _ = [ok = era_callstore_level:look(Group) || era_callstore_peers:is_new(node(From), Said, Peers)],
     news(State, follow(node(From), Data#data{peers = era_callstore_peers:hear(node(From), Said, Peers)}));
 heard(State, {'DOWN', Monitor, process, _, Reason}, #data{mnesia = Monitor, group = Group} = Data) ->
     ?LOG_ERROR(#{what => "Mnesia has stopped", group => Group, state => State, reason => Reason}),
@@ -361,7 +326,7 @@ heard(State, {'DOWN', Monitor, process, _, _}, #data{monitors = Monitors, peers 
     is_map_key(Monitor, Monitors)
 ->
     {Node, Others} = maps:take(Monitor, Monitors),
-    _ = [ok = leveled(Data#data.group) || State =:= active],
+    ok = era_callstore_level:look(Data#data.group),
     _ = erlang:send_after(?RETRY_MS, self(), {greet, Node}),
     news(State, Data#data{monitors = Others, peers = era_callstore_peers:away(Node, Peers)});
 heard(State, {'DOWN', Holder, process, _, _}, #data{holder = Holder} = Data) ->
@@ -392,17 +357,6 @@ news(active, Data) ->
     end;
 news(_State, Data) ->
     {keep_state, Data}.
-
-%% The term is over whatever waits: its processes are ended, callers look again.
-abandon_term(#data{term = undefined} = Data) ->
-    Data;
-abandon_term(#data{term = Sup} = Data) ->
-    exit(Sup, shutdown),
-    receive
-        {'EXIT', Sup, _} ->
-            ok = era_callstore_router:retract_writer(Data#data.group),
-            Data#data{term = undefined}
-    end.
 
 %% --- small things
 

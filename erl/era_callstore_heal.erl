@@ -8,7 +8,8 @@
 %%% meanwhile. While a peer is missing or apart, Mnesia here starts with its own copies. Mnesia that holds tables of the
 %%% host is only started again when heal/0 asks for it: until then an alarm stands in the log file, the status and the
 %%% metrics.
-%%% Called by: era_callstore (heal/1, on the node to be healed), era_callstore_status and _metrics (apart/0).
+%%% Called by: era_callstore (heal/1, on the node to be healed, over erpc), era_callstore_status and _metrics
+%%% (apart/0); said/0 by the heal of other nodes, over erpc. Mnesia's system events come in.
 %%% Must never: choose between two contents: both sides' events go into one log.
 -module(era_callstore_heal).
 -behaviour(gen_server).
@@ -21,12 +22,14 @@
 
 -define(LOOK_MS, 1000).
 %% Pause after an attempt that failed.
--define(AGAIN_MS, 5000).
+-define(AGAIN_MS, 3000).
 -define(ASK_MS, 5000).
 -define(JOINED_MS, 120000).
+%% Mnesia that runs for so long without the others will not find them by itself; and so long others who have gone are
+%% waited for.
+-define(ALONE_MS, 3000).
 -define(POLL_MS, 50).
 -define(NOTE, {heal, 0, here}).
--define(LOST, {heal, 0, lost}).
 
 -type reason() ::
     not_apart
@@ -36,6 +39,8 @@
     %% tables of the host in a schema that was made apart from the other's: they cannot be brought together by us
     | {host_schema_apart, [Table :: atom()]}
     | {no_active, Group :: pos_integer()}
+    %% copies of these groups are not loaded: whether the others have what is in them is not known
+    | {not_loaded, [Group :: pos_integer()]}
     | {refused, term()}
     | {asked, node(), term()}
     | {mnesia_restart, term()}
@@ -50,12 +55,13 @@
 -record(state, {
     %% apart at the last look
     seen = [] :: [node()],
-    %% an alarm was told
+    %% the log file has been told of these, and of an alarm
+    told = [] :: [node()],
     alarmed = false :: boolean(),
-    %% the run of Mnesia whose events come here
-    mnesia = none :: pid() | none,
     %% no healing before this (ms, monotonic)
-    pause_until :: integer()
+    pause_until :: integer(),
+    %% since when nobody is there whose copies are to replace the ones here
+    stranded_since = none :: integer() | none
 }).
 
 -spec start_link() -> gen_server:start_ret().
@@ -83,13 +89,15 @@ said() ->
         node => node(),
         side => era_callstore_rejoin:side(),
         lineages => maps:from_list([{Group, Lineage} || {Group, Lineage} <- Lineages, Lineage =/= none]),
-        lost => lost()
+        lost => era_callstore_lost:nodes()
     }.
 
 %% --- the process
 
 -spec init([]) -> {ok, #state{}}.
-init([]) -> {ok, look_again(#state{pause_until = now_ms()})}.
+init([]) ->
+    ok = era_callstore_lost:forget(),
+    {ok, look_again(#state{pause_until = now_ms()})}.
 
 -spec handle_call(heal, gen_server:from(), #state{}) -> {reply, {ok, healed()} | {error, reason()}, #state{}}.
 handle_call(heal, _From, State) ->
@@ -104,19 +112,19 @@ handle_call(heal, _From, State) ->
             {reply, {error, not_running}, State}
     end.
 
--spec handle_cast(term(), #state{}) -> {noreply, #state{}}.
-handle_cast(_Message, State) -> {noreply, State}.
+-spec handle_cast(connect, #state{}) -> {noreply, #state{}}.
+handle_cast(connect, State) -> {noreply, State}.
 
 -spec handle_info(term(), #state{}) -> {noreply, #state{}}.
 handle_info(look, State) ->
     Looked =
         case {era_callstore_schema:running(), era_callstore_config:in_force()} of
-            {true, {ok, #{groups := Groups}}} -> tried(fun() -> look(Groups, followed(State)) end, State);
+            {true, {ok, #{groups := Groups}}} -> tried(fun() -> look(Groups, State) end, State);
             _ -> State
         end,
     {noreply, look_again(Looked)};
 handle_info({mnesia_system_event, {mnesia_down, Node}}, State) ->
-    ok = era_callstore_router:note(?LOST, #{mnesia => State#state.mnesia, nodes => lists:usort([Node | lost()])}),
+    ok = era_callstore_lost:noted(Node),
     {noreply, State};
 handle_info(_Other, State) ->
     {noreply, State}.
@@ -129,41 +137,40 @@ tried(Look, State) ->
         exit:{aborted, _} -> State
     end.
 
-%% Nodes that Mnesia here has lost since it started, and that have not been found to be like us since.
-lost() ->
-    case {era_callstore_log:incarnation(), era_callstore_router:noted(?LOST)} of
-        {Mnesia, #{mnesia := Mnesia, nodes := Nodes}} -> Nodes;
-        _ -> []
-    end.
-
-%% Of a peer that is with us again one of us has been loaded anew.
-found(Nodes, #state{mnesia = Mnesia}) ->
-    case lost() of
-        [] -> ok;
-        Lost -> era_callstore_router:note(?LOST, #{mnesia => Mnesia, nodes => Lost -- Nodes})
-    end.
-
-followed(#state{mnesia = Known} = State) ->
-    case era_callstore_log:incarnation() of
-        Known ->
-            State;
-        Mnesia ->
-            case era_callstore_schema:subscribe_system() of
-                ok -> State#state{mnesia = Mnesia};
-                {error, _} -> State
-            end
-    end.
-
+%% Soon, where Mnesia's events do not come yet.
 look_again(State) ->
-    _ = erlang:send_after(?LOOK_MS, self(), look),
+    _ = erlang:send_after(case era_callstore_lost:is_followed() of true -> ?LOOK_MS; false -> ?POLL_MS end, self(), look),
     State.
 
-look(Groups, #state{seen = Seen, pause_until = Until} = State) ->
+look(Groups, Before) ->
+    ok = era_callstore_lost:follow(partners(Groups)),
     Us = said(),
     Peers = peers(Groups),
     Apart = [Peer || Peer <- Peers, era_callstore_sides:is_apart(Us, Peer)],
     ok = keep_or_settle(Us, Peers, Apart, Groups),
-    ok = found([N || #{node := N, side := [_ | _]} = Peer <- Peers, not era_callstore_sides:is_apart(Us, Peer)], State),
+    ok = era_callstore_lost:found([N || #{node := N, side := [_ | _]} = Peer <- Peers, not lists:member(Peer, Apart)]),
+    State = told_apart([Node || #{node := Node} <- Apart], Before),
+    case era_callstore_rejoin:is_stranded([N || #{node := N, side := [_ | _]} <- Peers]) of
+        true -> stranded(noted([Node || #{node := Node} <- Apart], false, State));
+        false -> weighed(Us, Apart, Peers, Groups, State#state{stranded_since = none})
+    end.
+
+%% What we had was given to those who have gone; here it still is.
+stranded(#state{stranded_since = none} = State) ->
+    State#state{stranded_since = now_ms()};
+stranded(#state{stranded_since = Since} = State) ->
+    case now_ms() - Since > ?ALONE_MS andalso era_callstore_rejoin:take_own() of
+        false ->
+            State;
+        ok ->
+            ?LOG_WARNING(#{what => "who was to heal this node has gone: it goes on with its own copies"}),
+            State#state{stranded_since = none};
+        {error, Reason} ->
+            ?LOG_ERROR(#{what => "this node cannot go on with its own copies", reason => Reason}),
+            State#state{stranded_since = now_ms()}
+    end.
+
+weighed(Us, Apart, Peers, Groups, #state{seen = Seen, pause_until = Until} = State) ->
     Nodes = [Node || #{node := Node} <- Apart],
     Ranks = era_callstore_sides:ranks(Groups),
     Stronger = [
@@ -183,33 +190,40 @@ look(Groups, #state{seen = Seen, pause_until = Until} = State) ->
             end
     end.
 
-%% What the peers that answer say of themselves.
+%% What the peers that answer say of themselves. After a split nobody else may want to talk to a node without an
+%% instance.
 peers(Groups) ->
-    Others = [N || N <- maps:keys(era_callstore_sides:ranks(Groups)), lists:member(N, nodes())],
+    {Others, Away} = lists:partition(
+        fun(Node) -> lists:member(Node, nodes()) end, lists:delete(node(), maps:keys(era_callstore_sides:ranks(Groups)))
+    ),
+    lists:foreach(fun(Node) -> gen_server:cast({?MODULE, Node}, connect) end, Away),
     Answers = erpc:multicall(Others, ?MODULE, said, [], ?ASK_MS),
     [Said || {ok, Said} <- Answers].
 
 %% A writer does so at once when it commits without a copy; this is for the passive ones, and for the way back.
 keep_or_settle(#{side := Side} = Us, Peers, Apart, Groups) ->
-    Here = [Of || {_, Of} <- maps:to_list(Groups), lists:member(node(), nodes_of(Of))],
-    Partners = lists:usort(lists:append([nodes_of(Of) || Of <- Here])),
+    Partners = partners(Groups),
     Loaded = [N || #{node := N, lineages := L} <- [Us | Peers], map_size(L) > 0],
-    Done =
-        case {Partners -- Side, Apart, Partners -- Loaded, era_callstore_rejoin:keeps_own()} of
-            {[], [], [], true} -> era_callstore_rejoin:settle();
-            {[_ | _], _, _, false} when map_size(map_get(lineages, Us)) > 0 -> era_callstore_rejoin:keep_own();
-            _ -> ok
-        end,
-    case Done of
-        ok -> ok;
-        {error, Reason} -> ?LOG_ERROR(#{what => "which copies to start with could not be noted", reason => Reason})
+    ok = chosen(era_callstore_rejoin:forget_given_back()),
+    case {Partners -- Side, Apart, Partners -- Loaded} of
+        {[], [], []} ->
+            chosen(era_callstore_rejoin:is_settled() orelse era_callstore_rejoin:settle());
+        {[_ | _], _, _} when map_size(map_get(lineages, Us)) > 0 ->
+            chosen(era_callstore_rejoin:keep_own());
+        _ ->
+            ok
     end.
 
-noted(Apart, Due, #state{seen = Seen, alarmed = Alarmed} = State) ->
-    _ = [
-        ?LOG_ERROR(#{what => "these nodes went on apart from this one: each may have events of its own", nodes => Apart})
-     || Apart =/= [], Apart -- Seen =/= []
-    ],
+chosen({error, Reason}) -> ?LOG_ERROR(#{what => "which copies to start with could not be noted", reason => Reason});
+chosen(_) -> ok.
+
+%% Nodes of the groups that have an instance here.
+partners(Groups) ->
+    lists:usort(lists:append([nodes_of(Of) || {_, Of} <- maps:to_list(here(Groups))])).
+
+here(Groups) -> maps:filter(fun(_, Of) -> lists:member(node(), nodes_of(Of)) end, Groups).
+
+noted(Apart, Due, #state{alarmed = Alarmed} = State) ->
     _ = [
         ?LOG_ALERT(#{
             what => "this node is to be healed and Mnesia holds tables of the host: call era_callstore:heal/1",
@@ -219,6 +233,14 @@ noted(Apart, Due, #state{seen = Seen, alarmed = Alarmed} = State) ->
     ],
     ok = era_callstore_router:note(?NOTE, #{apart => Apart, heal_due => Due}),
     State#state{seen = Apart, alarmed = Due}.
+
+told_apart(Apart, #state{seen = Seen, told = Told} = State) ->
+    Known = [Node || Node <- Apart, lists:member(Node, Seen)],
+    _ = [
+        ?LOG_ERROR(#{what => "these nodes went on apart from this one: each may have events of its own", nodes => Known})
+     || Known -- Told =/= []
+    ],
+    State#state{told = Known}.
 
 %% --- healing
 
@@ -237,26 +259,42 @@ healed(Us, Other, Groups) ->
         exit:{exception, Reason} -> not_healed(Other, {asked, map_get(node, Other), Reason});
         exit:Reason -> not_healed(Other, {failed, Reason});
         %% What is not foreseen must not end the application by our failing again and again.
-        error:Reason -> not_healed(Other, {failed, Reason})
+        error:Reason:Stack -> not_healed(Other, {failed, {Reason, Stack}})
     end.
 
 not_healed(#{node := Other}, Reason) ->
     ?LOG_ERROR(#{what => "this node could not be healed yet", other => Other, reason => Reason}),
     {error, Reason}.
 
-heal_with(Us, #{node := Other} = Them, Groups) ->
-    Others = era_callstore_sides:those_with(Them, Us, peers(Groups)),
-    Here = maps:filter(fun(_, Of) -> lists:member(node(), nodes_of(Of)) end, Groups),
+heal_with(#{lineages := Lineages} = Us, #{node := Other} = Them, Groups) ->
+    Peers = peers(Groups),
+    Others = era_callstore_sides:those_with(Them, Us, Peers),
+    %% Those who are with them alone first.
+    Side = Others ++ (era_callstore_sides:side_of(Them, Peers) -- Others),
+    Here = here(Groups),
+    %% One that waits for the copy of another has nothing to give, or gave it before.
+    Loaded = maps:with(maps:keys(Lineages), Here),
     Way = case era_callstore_rejoin:is_same_schema(Other) of true -> same_schema; false -> other_schema end,
-    case allowed(Here, Others, Way) of
-        ok -> held(maps:keys(Here), fun() -> told(maps:keys(Here), give_and_join(Here, Others, Way)) end);
-        {error, _} = Error -> Error
+    First = [
+        %% It has gone since it was looked at.
+        fun() -> case Others of [] -> {error, {asked, Other, no_answer}}; [_ | _] -> ok end end,
+        fun() -> allowed(Here, maps:keys(Here) -- maps:keys(Loaded), Others, Way) end,
+        fun() -> has_active(maps:keys(Loaded), [node() | Side]) end
+    ],
+    case first_error(First) of
+        ok ->
+            Held = maps:keys(Here),
+            held(Held, fun() -> told(Held, Side, give_and_join(Loaded, Groups, Others, Side, Way)) end);
+        {error, _} = Error ->
+            Error
     end.
 
 nodes_of(#{members := Members}) -> [Node || #{node := Node} <- Members].
 
 %% What nobody else has must outlive the new start of Mnesia here.
-allowed(Here, Others, Way) ->
+allowed(_Here, [_ | _] = Unloaded, _Others, other_schema) ->
+    {error, {not_loaded, Unloaded}};
+allowed(Here, _Unloaded, Others, Way) ->
     Alone = [
         Group
      || {Group, #{storage := Storage} = Of} <- maps:to_list(Here),
@@ -269,6 +307,21 @@ allowed(Here, Others, Way) ->
         _ -> ok
     end.
 
+%% Someone is to commit what we give: one of theirs, or the next of them when we give our activity up. Nobody is held up
+%% before there is one.
+has_active(Groups, Nodes) ->
+    case [Group || Group <- Groups, Nodes -- era_callstore_router:active_nodes(Group) =:= Nodes] of
+        [] -> ok;
+        [Group | _] -> {error, {no_active, Group}}
+    end.
+
+first_error([]) -> ok;
+first_error([Check | Checks]) ->
+    case Check() of
+        ok -> first_error(Checks);
+        {error, _} = Error -> Error
+    end.
+
 %% The groups begin nothing meanwhile; they are released whatever happens.
 held(Groups, Do) ->
     try
@@ -279,43 +332,56 @@ held(Groups, Do) ->
     end.
 
 %% Those who listen to the groups, by the active of the other side, which is not asked for its activity before the release.
-told(Groups, {ok, #{with := Others, rows := Rows, kept := Kept}} = Healed) ->
+told(Groups, Side, {ok, #{with := Others, rows := Rows, kept := Kept}} = Healed) ->
     Said = #{
         <<"node">> => atom_to_binary(node()),
         <<"with">> => [atom_to_binary(Other) || Other <- Others],
         <<"rows">> => Rows,
         <<"records">> => Kept
     },
-    Actives = [{Group, Node} || Group <- Groups, Node <- era_callstore_router:active_nodes(Group), lists:member(Node, Others)],
-    _ = [erpc:cast(Node, era_callstore_feed, say, [Group, <<"heal">>, Said]) || {Group, Node} <- Actives],
+    Actives = fun(Group) -> [Node || Node <- era_callstore_router:active_nodes(Group), lists:member(Node, Side)] end,
+    _ = [erpc:cast(Node, era_callstore_feed, say, [Group, <<"heal">>, Said]) || Group <- Groups, Node <- Actives(Group)],
     Healed;
-told(_Groups, {error, _} = Error) ->
+told(_Groups, _Side, {error, _} = Error) ->
     Error.
 
-give_and_join(Here, Others, Way) ->
-    Groups = maps:keys(Here),
-    case era_callstore_union:give(maps:map(fun(_, Of) -> nodes_of(Of) end, Here), Others) of
+give_and_join(Loaded, Groups, Others, Side, Way) ->
+    case given(maps:map(fun(_, Of) -> nodes_of(Of) end, Loaded), Others, Side) of
         {ok, Given} ->
-            case era_callstore_rejoin:leave(Others, Way) of
-                ok -> joined(Groups, Given#{with => Others}, now_ms() + ?JOINED_MS);
+            case left(Others, Way, Groups) of
+                ok -> joined(Groups, Given#{with => Others}, now_ms());
                 {error, _} = Error -> Error
             end;
         {error, _} = Error ->
             Error
     end.
 
+given(Groups, _Others, _Side) when map_size(Groups) =:= 0 -> {ok, #{rows => 0, bytes => 0, kept => 0}};
+given(Groups, Others, Side) -> era_callstore_union:give(Groups, Others, Side).
+
+left(Others, Way, Groups) ->
+    case {era_callstore_rejoin:leave(Others, Way), maps:size(here(Groups)), era_callstore_config:in_force()} of
+        %% Without an instance here nobody else starts Mnesia again.
+        {ok, 0, {ok, Config}} -> era_callstore_schema:start(era_callstore_groups:schema_options(Config));
+        {Left, _, _} -> Left
+    end.
+
 %% The groups have started Mnesia and loaded their copies.
-joined(Groups, #{with := Others} = Given, Deadline) ->
-    Joined =
-        lists:any(fun era_callstore_rejoin:is_together/1, Others) andalso era_callstore_rejoin:is_loaded() andalso
-            lists:all(fun(Group) -> era_callstore_lineage:of_copy(Group) =/= none end, Groups),
-    case {Joined, now_ms() > Deadline} of
-        {true, _} ->
+joined(Groups, #{with := Others} = Given, Began) ->
+    Running = era_callstore_schema:running(),
+    _ = [ok = era_callstore_lost:follow(partners(Groups)) || Running],
+    Together = lists:any(fun era_callstore_rejoin:is_together/1, Others),
+    Loaded = Together andalso era_callstore_rejoin:is_loaded() andalso
+        lists:all(fun(Group) -> era_callstore_lineage:of_copy(Group) =/= none end, maps:keys(here(Groups))),
+    case {Loaded, Running andalso not Together, now_ms() - Began} of
+        {true, _, _} ->
             %% What is loaded is theirs: a start from here on may load from whoever has it, should these be gone by then.
             ok = era_callstore_rejoin:settle(),
             {ok, Given};
-        {false, true} -> {error, {not_joined, Others}};
-        {false, false} -> receive after ?POLL_MS -> joined(Groups, Given, Deadline) end
+        %% Cut off from them again. Those who are there now are looked for anew.
+        {false, true, Ms} when Ms > ?ALONE_MS -> {error, {not_joined, Others}};
+        {false, _, Ms} when Ms > ?JOINED_MS -> {error, {not_joined, Others}};
+        {false, _, _} -> receive after ?POLL_MS -> joined(Groups, Given, Began) end
     end.
 
 now_ms() -> erlang:monotonic_time(millisecond).

@@ -215,7 +215,7 @@ refused(Kind, Cid, Answer, #state{group = Group}) ->
     ?LOG_NOTICE(#{what => "refused", asked => Kind, group => Group, cid => Cid, answer => Answer}).
 
 fact(Chunk, #state{group = Group}) ->
-    case era_callstore_writer:append(Group, Chunk, 1) of
+    case era_callstore_submit:append(Group, Chunk, 1) of
         {ok, _} -> ok;
         {error, Reason} -> {error, Reason}
     end.

@@ -8,9 +8,10 @@
 %%% Always holds: a row is written once and never changed, only deleted; append/4 writes nothing unless the term of its
 %%% caller is the one in force. Two copies with the same rows are equal. The newest row is never deleted, so the next
 %%% term knows how far the one before it came.
-%%% Called by: view (load, subscribe), writer (append), group (terms), ticker (trim), union (what a copy lacks), placement
-%%% (holders, give_back, load_there), and the sink that keeps its records in Mnesia for the copies of its tables. With schema, rejoin
-%%% and collection the only module that says `mnesia:'.
+%%% Called by: view (load, subscribe), writer (append), group (terms), ticker (trim), union and level (what a copy
+%%% lacks), receipt (subscribe, the last row), lineage (where a copy is from), heal (the run of Mnesia), status and
+%%% query (copies, size), placement (holders, give_back, load_there), and the sink that keeps its records in Mnesia
+%%% for the copies of its tables. With schema, rejoin and collection the only module that says `mnesia:'.
 %%% Must never: look into a chunk; touch a table that is not its own.
 -module(era_callstore_log).
 
@@ -18,8 +19,8 @@
     ensure_tables/2, ensure_table/4, wait/2,
     new_term/1, term/1, append/4, delete/2,
     subscribe/1, event/2, fold/3, last_position/1,
-    keys/1, chunks/2, lacking/2, know_terms/2,
-    row_key/1, last_seq/3, size/1, copies/1, table/1,
+    keys/1, keys_behind/2, lasts/1, terms/1, chunks/2, lacking/2, know_terms/2,
+    row_key/1, last_seq/3, epoch/1, size/1, copies/1, table/1,
     incarnation/0, loaded_from/1,
     tables_of/1, shared_tables/0, holders/1, awaited/1, give_back/2, give_up/1, load_there/2
 ]).
@@ -136,6 +137,14 @@ newest_epoch(Group) ->
         '$end_of_table' -> 0
     end.
 
+%% @doc The newest term that the copies here know of, in force or of a row; 0 where there was none.
+-spec epoch(Group :: pos_integer()) -> non_neg_integer().
+epoch(Group) ->
+    case term(Group) of
+        {Epoch, _} -> max(Epoch, newest_epoch(Group));
+        none -> newest_epoch(Group)
+    end.
+
 %% Newest first; of a term that is known twice the most.
 known({Epoch, Node, Seq}, Terms) ->
     Others = [T || {E, N, _} = T <- Terms, {E, N} =/= {Epoch, Node}],
@@ -228,6 +237,31 @@ last_position(Group) ->
 -spec keys(Group :: pos_integer()) -> [key()].
 keys(Group) -> mnesia:dirty_all_keys(table(Group)).
 
+%% @doc The keys of the rows of a term in the local copy that come after one, in order.
+-spec keys_behind(Group :: pos_integer(), {Epoch :: pos_integer(), node(), Seq :: non_neg_integer()}) -> [key()].
+keys_behind(Group, {Epoch, Node, _} = Key) ->
+    case mnesia:dirty_next(table(Group), Key) of
+        {Epoch, Node, _} = Next -> [Next | keys_behind(Group, Next)];
+        _ -> []
+    end.
+
+%% @doc The last row of each term of which the local copy has any.
+-spec lasts(Group :: pos_integer()) -> #{{Epoch :: pos_integer(), node()} => Seq :: pos_integer()}.
+lasts(Group) -> lasts(Group, mnesia:dirty_first(table(Group)), #{}).
+
+lasts(_Group, '$end_of_table', Lasts) ->
+    Lasts;
+lasts(Group, {Epoch, Node, _}, Lasts) ->
+    %% Behind all rows of the term, as in last_seq/3.
+    Next = mnesia:dirty_next(table(Group), {Epoch, Node, last}),
+    lasts(Group, Next, Lasts#{{Epoch, Node} => last_seq(Group, Epoch, Node)}).
+
+%% @doc The terms of these rows, each with its last one.
+-spec terms([key()]) -> [known_term()].
+terms(Keys) ->
+    Last = lists:foldl(fun({E, N, S}, Acc) -> maps:update_with({E, N}, fun(L) -> max(L, S) end, S, Acc) end, #{}, Keys),
+    [{E, N, S} || {{E, N}, S} <- maps:to_list(Last)].
+
 %% @doc The chunks of a row of the local copy; none when it was deleted.
 -spec chunks(Group :: pos_integer(), key()) -> [era_callstore_nif:chunk()].
 chunks(Group, Key) -> lists:append([Chunks || {_, _, {_Position, Chunks}} <- mnesia:dirty_read(table(Group), Key)]).
@@ -285,10 +319,11 @@ incarnation() ->
         _ -> none
     end.
 
-%% @doc The node whose copy the local one was loaded from, this one for its own disc; `none' while it is not loaded.
--spec loaded_from(Group :: pos_integer()) -> node() | none.
-loaded_from(Group) ->
-    try {mnesia:table_info(table(Group), where_to_read), mnesia:table_info(table(Group), load_node)} of
+%% @doc The node whose copy of a table the local one was loaded from, this one for its own disc; `none' while it is
+%% not loaded.
+-spec loaded_from(atom()) -> node() | none.
+loaded_from(Table) ->
+    try {mnesia:table_info(Table, where_to_read), mnesia:table_info(Table, load_node)} of
         {Here, Node} when Here =:= node(), Node =/= unknown -> Node;
         _ -> none
     catch

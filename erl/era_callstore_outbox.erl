@@ -164,7 +164,7 @@ in_term(#state{options = #{term := #{group := Group, epoch := Epoch, pauses := P
 accepted(#state{group = Group, sink = Sink, batch = Batch} = State) ->
     Chunk = era_callstore_nif:accepted(Sink, Batch, era_callstore_clock:now_ms()),
     ?CRASH_POINT(accept_before),
-    case era_callstore_writer:append(Group, Chunk, length(Batch)) of
+    case era_callstore_submit:append(Group, Chunk, length(Batch)) of
         {ok, _} ->
             ?CRASH_POINT(accept_after),
             era_callstore_counters:add(records_delivered, length(Batch)),

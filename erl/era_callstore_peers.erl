@@ -7,7 +7,7 @@
 %%% Must never: send a message or look at a clock.
 -module(era_callstore_peers).
 
--export([new/1, nodes/1, change/2, hear/3, away/2, unknown/1, is_any_away/1, lineage/2, decide/3, active/1]).
+-export([new/1, nodes/1, change/2, hear/3, away/2, unknown/1, is_any_away/1, is_new/3, lineage/2, decide/3, active/1]).
 -export_type([peers/0, said/0, state/0]).
 
 -type state() :: waiting | loading | passive | active.
@@ -50,6 +50,11 @@ unknown(Peers) -> [Node || {Node, unknown} <- maps:to_list(Peers)].
 -spec is_any_away(peers()) -> boolean().
 is_any_away(Peers) -> lists:member(away, maps:values(Peers)).
 
+%% @doc Whether a peer says for the first time that it has a loaded copy, or one of another lineage.
+-spec is_new(node(), said(), peers()) -> boolean().
+is_new(_Node, #{lineage := none}, _Peers) -> false;
+is_new(Node, #{lineage := Lineage}, Peers) -> is_map_key(Node, Peers) andalso lineage(Node, Peers) =/= Lineage.
+
 %% @doc The lineage that a peer's copy is of, as far as it has said.
 -spec lineage(node(), peers()) -> era_callstore_lineage:lineage() | none.
 lineage(Node, Peers) ->
@@ -87,8 +92,10 @@ decide(#{epoch := Epoch}, Peers, active) ->
 older(#{lineage := Mine}, Peers) ->
     [Node || {Node, #{lineage := Lineage}} <- maps:to_list(Peers), Lineage =/= none, Mine =/= none, Lineage < Mine].
 
-first(Mine, Peers) ->
-    case [Peer || #{state := passive} = Peer <- maps:values(Peers), before(Peer, Mine)] of
+%% A peer with a copy of a later lineage waits for us, whatever its order.
+first(#{lineage := Lineage} = Mine, Peers) ->
+    Passive = [Peer || #{state := passive, lineage := Of} = Peer <- maps:values(Peers), Of =< Lineage],
+    case [Peer || Peer <- Passive, before(Peer, Mine)] of
         [] -> activate;
         [_ | _] -> stay
     end.

@@ -64,10 +64,10 @@ submit_here(Group, Chunk, Count, TimeoutMs) ->
             {error, no_active};
         Writer ->
             ?CRASH_POINT(submit_before),
-            case era_callstore_writer:put(Writer, Chunk, Count, byte_size(Chunk)) of
+            case era_callstore_submit:put(Writer, Chunk, Count, byte_size(Chunk)) of
                 {ok, Ref} ->
                     ?CRASH_POINT(submit_sent),
-                    Answer = era_callstore_writer:await(Ref, TimeoutMs),
+                    Answer = era_callstore_submit:await(Ref, TimeoutMs),
                     ?CRASH_POINT(submit_after),
                     Answer;
                 {error, overload} ->

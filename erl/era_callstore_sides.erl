@@ -3,8 +3,9 @@
 %%% A node says with whom it shares one Mnesia, of what lineage its copies are, and whom it has lost since its Mnesia
 %%% started. Two nodes are apart when
 %%%   they do not share one Mnesia (a net split), or each has lost the other and a third took both in;
-%%%                                           the smaller side gives way; of two that are equally large the one without the
-%%%                                           instance of lowest order
+%%%                                           one that has no copy loaded, because it waits for that of the other,
+%%%                                           gives way; else the smaller side; of two that are equally large the one
+%%%                                           without the instance of lowest order
 %%%   they share one and have copies of different lineages (one was started again with what it had);
 %%%                                           that of the later lineage gives way
 %%% Always holds: two nodes that know the same of each other decide the same: exactly one gives way.
@@ -12,7 +13,7 @@
 %%% Must never: ask a node.
 -module(era_callstore_sides).
 
--export([ranks/1, is_apart/2, those_with/3, gives_way/4, strongest/3]).
+-export([ranks/1, is_apart/2, those_with/3, side_of/2, gives_way/4, strongest/3]).
 -export_type([ranks/0, said/0]).
 
 %% The best place that a node has: group, then order in it. No two nodes have the same.
@@ -34,8 +35,11 @@ ranks(Groups) ->
     Best = fun({Node, Place}, Ranks) -> maps:update_with(Node, fun(P) -> min(P, Place) end, Place, Ranks) end,
     lists:foldl(Best, #{}, Places).
 
-%% @doc Whether the two have gone on apart. A node without Mnesia, or whose copies are not loaded yet, has not.
+%% @doc Whether the two have gone on apart. A node without Mnesia has not; copies that are not loaded yet are of no
+%% lineage.
 -spec is_apart(said(), said()) -> boolean().
+is_apart(#{node := Same}, #{node := Same}) ->
+    false;
 is_apart(#{node := Here, side := Ours} = Us, #{node := There, side := Theirs} = Them) ->
     lists:member(Here, Ours) andalso lists:member(There, Theirs) andalso
         (is_split(Us, Them) orelse not is_of_one_lineage(Us, Them)).
@@ -52,19 +56,26 @@ is_of_one_lineage(#{lineages := Ours}, #{lineages := Theirs}) ->
 those_with(Other, Us, Peers) ->
     [Node || #{node := Node} = Peer <- Peers, is_apart(Us, Peer), not is_apart(Other, Peer)].
 
+%% @doc All who are not apart from Other, itself first. One that is not apart from us either is on both sides.
+-spec side_of(Other :: said(), Peers :: [said()]) -> [node(), ...].
+side_of(#{node := There} = Other, Peers) ->
+    [There | [Node || #{node := Node, side := [_ | _]} = Peer <- Peers, Node =/= There, not is_apart(Other, Peer)]].
+
 %% @doc Whether we give way to another that is apart from us, as far as these peers have said how they stand.
 -spec gives_way(Us :: said(), Other :: said(), Peers :: [said()], ranks()) -> boolean().
 gives_way(#{node := Here} = Us, #{node := There} = Them, Peers, Ranks) ->
-    case is_split(Us, Them) of
-        false ->
-            newest(Us, Them) > newest(Them, Us);
-        true ->
+    case {is_split(Us, Them), is_loaded(Us), is_loaded(Them)} of
+        {false, _, _} ->
+            newest_of_ours(Us, Them) > newest_of_ours(Them, Us);
+        {true, Loaded, Other} when Loaded =/= Other ->
+            Other;
+        {true, _, _} ->
             Ours = side(Us, [Us | Peers]),
             Theirs = side(Them, [Us | Peers]),
             %% Nodes that are on both sides tell nothing: links were cut in part only.
             Mine = strength(Ours -- Theirs, Ranks),
             case strength(Theirs -- Ours, Ranks) of
-                Mine -> map_get(Here, Ranks) > map_get(There, Ranks);
+                Mine -> rank(Here, Ranks) > rank(There, Ranks);
                 Other -> Mine > Other
             end
     end.
@@ -81,9 +92,14 @@ strongest(Stronger, Known, Ranks) ->
 side(#{side := Side} = Said, Known) ->
     Side -- [Node || #{node := Node} = Other <- Known, is_apart(Said, Other)].
 
-%% Of the groups of which both have a copy.
-newest(#{lineages := Of}, #{lineages := Others}) ->
-    lists:max([none | maps:values(maps:with(maps:keys(Others), Of))]).
+%% Of the groups of which both have a copy, and not one of the same lineage: those that are alike decide nothing.
+newest_of_ours(#{lineages := Ours}, #{lineages := Theirs}) ->
+    lists:max([none | [Of || {Group, Of} <- maps:to_list(Ours), maps:get(Group, Theirs, Of) =/= Of]]).
+
+is_loaded(#{lineages := Lineages}) -> map_size(Lineages) > 0.
+
+%% A node without an instance, which may run Mnesia all the same, comes last: an atom is more than a number.
+rank(Node, Ranks) -> maps:get(Node, Ranks, {none, Node}).
 
 %% Less is stronger.
 strength(Side, Ranks) ->

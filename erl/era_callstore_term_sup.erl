@@ -52,6 +52,7 @@ init({#{group := Group, commit := Commit} = Term, From, Store, Config}) ->
             child(writer, era_callstore_writer, Writer),
             child(watch, era_callstore_watch, Watch),
             child(jobs, era_callstore_jobs, Jobs),
+            child(level, era_callstore_level, maps:with([group, epoch], Term)),
             child(placement, era_callstore_placement, Placement),
             child(ticker, era_callstore_ticker, Ticker)
         ] ++

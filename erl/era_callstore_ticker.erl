@@ -128,7 +128,7 @@ decided(_Group, #{chunk := none, next := Next}) ->
     {ok, Next};
 decided(Group, #{chunk := Chunk}) ->
     ?CRASH_POINT(decision_before),
-    case era_callstore_writer:append(Group, Chunk, 1) of
+    case era_callstore_submit:append(Group, Chunk, 1) of
         {ok, _} ->
             ?CRASH_POINT(decision_after),
             {ok, 0};
@@ -158,7 +158,7 @@ trim(Store, #state{group = Group, trimmed_at = Last, trim_interval_ms = Interval
 forwarded(_Group, none, State) ->
     {ok, State};
 forwarded(Group, Chunk, State) ->
-    case era_callstore_writer:append(Group, Chunk, 1) of
+    case era_callstore_submit:append(Group, Chunk, 1) of
         {ok, _} -> {ok, State};
         {error, _} = Error -> Error
     end.

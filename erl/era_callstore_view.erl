@@ -141,6 +141,7 @@ handle_cast({load, Watcher}, State) ->
     {noreply, #state{}} | {noreply, #state{}, {continue, wait | fold}}.
 handle_continue(ensure_tables, #state{group = Group, options = #{storage := Storage, receipts := Receipts}} = State) ->
     _ = [ok = era_callstore_receipt:rest(Group) || Receipts],
+    ok = era_callstore_lineage:begin_load(Group),
     case era_callstore_log:ensure_tables(Group, Storage) of
         ok -> {noreply, State, {continue, wait}};
         {error, Reason} -> failed(Reason, State)

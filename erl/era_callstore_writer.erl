@@ -10,11 +10,13 @@
 %%% way to this process are counted in Queue before they are sent.
 %%% A writer whose term is over writes nothing, stops at once and answers nobody: callers see it go and look again. So
 %%% does one whose node was paused: another may be active by now.
-%%% Called by: era_callstore_put (put), ticker and outbox (append/3), group (start, stop/1).
+%%% Called by: the term's supervisor and era_callstore_term (start, stop/1), era_callstore_group (nodes/2), ticker and
+%%% outbox (attach/2, settle/1), era_callstore_union elsewhere (quiet/2). Chunks come from era_callstore_submit, by
+%%% message.
 %%% Must never: look into a chunk, wait for a sink, or serve two terms.
 -module(era_callstore_writer).
 
--export([start_link/1, put/4, append/3, await/2, attach/2, settle/1, quiet/2, nodes/2, stop/1]).
+-export([start_link/1, attach/2, settle/1, quiet/2, nodes/2, stop/1]).
 -export([init/2, system_continue/3, system_terminate/4, system_get_state/1, system_code_change/4]).
 -export_type([options/0]).
 
@@ -55,8 +57,6 @@
     quiet = #{} :: #{reference() => true},
     %% whether revisions may be due
     due = true :: boolean(),
-    %% who had a copy at the last commit
-    copies = [] :: [node()],
     credit :: era_callstore_credit:credit(),
     %% who looks for work after every commit
     bells = [] :: [era_callstore_wake:bell()]
@@ -72,56 +72,6 @@
 start_link(Options) -> proc_lib:start_link(?MODULE, init, [self(), Options], infinity, [
     link, {message_queue_data, off_heap}
 ]).
-
-%% @doc Sends a chunk of Count events, unless too many bytes wait already; the answer is awaited with await/2.
--spec put({pid(), atomics:atomics_ref(), pos_integer()}, era_callstore_nif:chunk(), Count :: pos_integer(), Bytes) ->
-    {ok, reference()} | {error, overload}
-when
-    Bytes :: non_neg_integer().
-put({Pid, Queue, MaxBytes}, Chunk, Count, Bytes) ->
-    case atomics:add_get(Queue, 1, Bytes) of
-        Waiting when Waiting > MaxBytes, Waiting > Bytes ->
-            %% The queue of a writer that has just died says nothing: its end is what the caller is to hear.
-            case is_process_alive(Pid) of
-                true ->
-                    ok = atomics:sub(Queue, 1, Bytes),
-                    {error, overload};
-                false ->
-                    {ok, send(Pid, Chunk, Count, Bytes)}
-            end;
-        _ ->
-            {ok, send(Pid, Chunk, Count, Bytes)}
-    end.
-
-%% @doc Appends what the application itself decided and waits for the commit. Not refused for overload: it is what
-%% makes the queue shorter.
--spec append(Group :: pos_integer(), era_callstore_nif:chunk(), Count :: pos_integer()) ->
-    {ok, era_callstore_nif:applied()} | {error, term()}.
-append(Group, Chunk, Count) ->
-    case era_callstore_router:writer(Group) of
-        {Pid, Queue, _} ->
-            Bytes = byte_size(Chunk),
-            ok = atomics:add(Queue, 1, Bytes),
-            await(send(Pid, Chunk, Count, Bytes), infinity);
-        none ->
-            {error, no_active}
-    end.
-
-%% @doc The answer to a chunk. `gone': the writer ended first, and whether the chunk was committed is not known.
--spec await(reference(), timeout()) ->
-    {ok, era_callstore_nif:applied()} | {error, poisoned | gone | timeout}.
-await(Ref, TimeoutMs) ->
-    receive
-        {Ref, Answer} -> Answer;
-        {'DOWN', Ref, process, _, _} -> {error, gone}
-    after TimeoutMs ->
-        erlang:demonitor(Ref, [flush]),
-        %% The alias is gone now; an answer that came before is taken.
-        receive
-            {Ref, Answer} -> Answer
-        after 0 -> {error, timeout}
-        end
-    end.
 
 %% @doc The bell rings once now, and after every commit from now on.
 -spec attach(Group :: pos_integer(), era_callstore_wake:bell()) -> ok.
@@ -171,11 +121,6 @@ stop(Pid) ->
     receive
         {'DOWN', Monitor, process, _, _} -> ok
     end.
-
-send(Pid, Chunk, Count, Bytes) ->
-    Ref = erlang:monitor(process, Pid, [{alias, reply_demonitor}]),
-    Pid ! {append, Ref, Chunk, Count, Bytes},
-    Ref.
 
 %% --- the process
 
@@ -279,12 +224,12 @@ committed(#row{entries = Reversed, bytes = Bytes}, State) ->
             ?CRASH_POINT(commit_after),
             %% What was committed is not lost, but whether it was in time is not known.
             ok = not_paused(State),
-            Kept = keep_own(State),
+            ok = keep_own(State),
             era_callstore_counters:add(rows_committed, 1),
             era_callstore_counters:add(row_bytes_committed, Bytes),
             Flush = start_flush(State),
             ?CRASH_POINT(flush_begun),
-            {Answers, Said, Folded} = fold(Entries, Chunks, Kept),
+            {Answers, Said, Folded} = fold(Entries, Chunks, State),
             ?CRASH_POINT(fold_after),
             ok = flushed(Flush, Bytes, State),
             ?CRASH_POINT(flush_after),
@@ -301,16 +246,12 @@ committed(#row{entries = Reversed, bytes = Bytes}, State) ->
     end.
 
 %% What is acknowledged while a copy is missing is here and not there: should this node be started again, it is to load its
-%% own copy. Before the flush, so that it is known after SIGKILL as surely as the row.
-keep_own(#state{term = #{group := Group, nodes := Nodes}, copies = Known} = State) ->
-    case era_callstore_log:copies(Group) of
-        Known ->
-            State;
-        Copies ->
-            case Nodes =/= Copies andalso Nodes -- Copies =/= [] andalso era_callstore_rejoin:keep_own() of
-                {error, Reason} -> over({shutdown, Reason}, State);
-                _ -> State#state{copies = Copies}
-            end
+%% own copy. Looked at with each row: one that had come may have had the heal of this node settle it otherwise, and be
+%% gone.
+keep_own(#state{term = #{group := Group, table := Table, nodes := Nodes}} = State) ->
+    case Nodes -- era_callstore_log:copies(Group) =:= [] orelse era_callstore_rejoin:kept(Table) of
+        {error, Reason} -> over({shutdown, Reason}, State);
+        _ -> ok
     end.
 
 not_paused(#state{term = #{pauses := any}}) ->
@@ -442,9 +383,8 @@ folded(View, Epoch, Seq, #state{term = #{epoch := Epoch}, credit = Credit} = Sta
 folded(_View, _Epoch, _Seq, State) ->
     State.
 
-%% Who has come may have had the heal of this node settle which copies it starts with: looked at anew with the next commit.
 changed(joined, Views, #state{credit = Credit} = State) ->
-    noted(State#state{credit = era_callstore_credit:joined(Views, Credit), copies = []});
+    noted(State#state{credit = era_callstore_credit:joined(Views, Credit)});
 changed(left, Views, #state{credit = Credit} = State) ->
     noted(State#state{credit = era_callstore_credit:left(Views, Credit)}).
 

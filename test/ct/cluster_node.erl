@@ -8,7 +8,7 @@
 -module(cluster_node).
 
 -export([plan/3, boot/1, boot/2, start/1, start/2, start_application/1, call/4, name/1, until/2]).
--export([kill/1, kill_together/1, pause/1, resume/1, stop/1, is_alive/1, cut/2, mend/2]).
+-export([kill/1, kill_together/1, pause/1, resume/1, stop/1, is_alive/1, cut/2, mend/2, accept/2]).
 -export([settled/1, together/1, active/1, lowest_active/1, digests/1, log/1]).
 -export([not_of_peer/2]).
 -export_type([plan/0, running/0]).
@@ -188,14 +188,14 @@ cut(Some, Others) ->
 %% @doc The links are back; whoever wants to talk connects.
 -spec mend([running()], [running()]) -> ok.
 mend(Some, Others) ->
-    _ = [
-        begin
-            true = call(One, erlang, set_cookie, [name(Other), list_to_atom(?COOKIE)]),
-            true = call(Other, erlang, set_cookie, [name(One), list_to_atom(?COOKIE)])
-        end
-     || One <- Some, Other <- Others
-    ],
-    ok.
+    lists:foreach(fun(One) -> ok = accept(One, [name(Other) || Other <- Others]) end, Some),
+    lists:foreach(fun(Other) -> ok = accept(Other, [name(One) || One <- Some]) end, Others).
+
+%% @doc This node talks with these again, also with one that does not run now.
+-spec accept(running(), [node()]) -> ok.
+accept(Node, Names) ->
+    Cookie = list_to_atom(?COOKIE),
+    lists:foreach(fun(Name) -> true = call(Node, erlang, set_cookie, [Name, Cookie]) end, Names -- [name(Node)]).
 
 -spec name(running()) -> node().
 name(#{plan := #{name := Name}}) -> Name.

@@ -92,6 +92,20 @@ exactly_one_activates_test() ->
         [{A, B, C} || A <- States, B <- States, C <- States]
     ).
 
+%% Whatever lineages three passive instances have: one of the oldest activates, and only one, without anybody's help.
+exactly_one_of_the_oldest_lineage_activates_test() ->
+    Lineages = [{1, x}, {2, y}, {3, z}],
+    lists:foreach(
+        fun(Of) ->
+            Places = lists:zip([{a, 1}, {b, 2}, {c, 3}], Of),
+            All = [(said(Node, Order, passive))#{lineage := L} || {{Node, Order}, L} <- Places],
+            Activating = [Node || #{node := Node} = Mine <- All, decide(Mine, lists:delete(Mine, All)) =:= activate],
+            [First | _] = [Node || #{node := Node, lineage := L} <- All, L =:= lists:min(Of)],
+            ?assertEqual({Of, [First]}, {Of, Activating})
+        end,
+        [[A, B, C] || A <- Lineages, B <- Lineages, C <- Lineages]
+    ).
+
 said(Node, Order, State) ->
     #{
         node => Node, order => Order, instance => atom_to_binary(Node), state => State, epoch => 0, yielded => false,

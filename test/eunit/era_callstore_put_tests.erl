@@ -125,12 +125,12 @@ callers_mistakes_raise_with_a_text() ->
 a_full_queue_is_overload_at_once() ->
     {Held, _, MaxBytes} = Writer = era_callstore_router:writer(1),
     ok = sys:suspend(Held),
-    {ok, Waiting} = era_callstore_writer:put(Writer, <<"never folded">>, 1, MaxBytes),
+    {ok, Waiting} = era_callstore_submit:put(Writer, <<"never folded">>, 1, MaxBytes),
     {TookUs, Answer} = timer:tc(fun() -> era_callstore:put(invite(600001), #{timeout => 10000}) end),
     ?assertEqual({error, overload}, Answer),
     ?assert(TookUs < 1000000),
     exit(Held, kill),
-    ?assertEqual({error, gone}, era_callstore_writer:await(Waiting, 1000)),
+    ?assertEqual({error, gone}, era_callstore_submit:await(Waiting, 1000)),
     ?assertEqual(taken(1, 0), era_callstore:put(invite(600001), #{timeout => 10000})),
     ?assertNotMatch({Held, _, _}, era_callstore_router:writer(1)).
 

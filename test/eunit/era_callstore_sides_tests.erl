@@ -27,6 +27,10 @@ a_node_whose_copy_is_not_loaded_is_not_apart_test() ->
 a_node_without_mnesia_is_not_apart_test() ->
     ?assertNot(era_callstore_sides:is_apart(said('a@h', ['a@h'], {1, x}, []), said('b@h', [], none, []))).
 
+nobody_is_apart_from_itself_test() ->
+    A = said('a@h', ['a@h', 'b@h'], {1, x}, ['a@h', 'b@h']),
+    ?assertNot(era_callstore_sides:is_apart(A, A)).
+
 two_mnesias_are_apart_test() ->
     ?assert(era_callstore_sides:is_apart(said('a@h', ['a@h'], {1, x}, []), said('b@h', ['b@h'], {1, x}, []))).
 
@@ -64,12 +68,39 @@ a_later_lineage_gives_way_whatever_its_order_test() ->
     ?assert(era_callstore_sides:gives_way(A, B, [B], ranks())),
     ?assertNot(era_callstore_sides:gives_way(B, A, [A], ranks())).
 
+%% It waits for the copy of the other, which Mnesia will not find by itself.
+one_without_a_loaded_copy_gives_way_whatever_its_order_test() ->
+    A = said('a@h', ['a@h'], none, []),
+    B = said('b@h', ['b@h'], {1, x}, ['a@h']),
+    ?assert(era_callstore_sides:is_apart(A, B)),
+    ?assert(era_callstore_sides:gives_way(A, B, [B], ranks())),
+    ?assertNot(era_callstore_sides:gives_way(B, A, [A], ranks())).
+
+%% Copies of group 1 are alike and the newest; those of group 2 are not.
+copies_that_are_alike_decide_nothing_test() ->
+    Said = fun(Node, Of) -> (said(Node, ['a@h', 'b@h'], none, []))#{lineages => #{1 => {9, same}, 2 => Of}} end,
+    [A, B] = [Said('a@h', {2, y}), Said('b@h', {1, x})],
+    ?assert(era_callstore_sides:is_apart(A, B)),
+    ?assert(era_callstore_sides:gives_way(A, B, [B], ranks())),
+    ?assertNot(era_callstore_sides:gives_way(B, A, [A], ranks())).
+
+a_node_without_an_instance_gives_way_test() ->
+    D = said('d@h', ['d@h'], none, []),
+    %% Also where the other has nothing loaded either, and where C is on both sides.
+    [
+        begin
+            ?assert(era_callstore_sides:gives_way(D, C, [C], ranks())),
+            ?assertNot(era_callstore_sides:gives_way(C, D, [D], ranks()))
+        end
+     || C <- [said('c@h', ['c@h'], Lineage, []) || Lineage <- [none, {1, x}]]
+    ].
+
 %% Whatever two nodes that are apart say, as long as both know the same: exactly one of them gives way.
 exactly_one_of_two_gives_way_test() ->
     Sides = [[N | Others] || N <- ?NODES, Others <- [[], ?NODES -- [N] | [[O] || O <- ?NODES -- [N]]]],
     Said = [
         said(N, Side, Lineage, Lost)
-     || N <- ?NODES, Side <- Sides, hd(Side) =:= N, Lineage <- [{1, x}, {2, y}], Lost <- [[], ?NODES -- [N]]
+     || N <- ?NODES, Side <- Sides, hd(Side) =:= N, Lineage <- [none, {1, x}, {2, y}], Lost <- [[], ?NODES -- [N]]
     ],
     Pairs = [{A, B} || #{node := N} = A <- Said, #{node := M} = B <- Said, N < M, era_callstore_sides:is_apart(A, B), mutual(A, B)],
     ?assert(length(Pairs) > 100),

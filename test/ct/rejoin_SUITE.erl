@@ -1,0 +1,209 @@
+%%% Which copies a node starts with, and how it finds the others again when its links fail in the midst of that.
+-module(rejoin_SUITE).
+
+-include_lib("common_test/include/ct.hrl").
+-include_lib("stdlib/include/assert.hrl").
+
+-import(cluster_split, [unguarded/0, put_alive/3, cut/2, mend/2, both_active/2, state/1, united/2, logged/2]).
+
+-export([all/0, suite/0, init_per_testcase/2, end_per_testcase/2]).
+-export([
+    a_copy_lost_while_its_return_is_settled_is_not_forgotten/1,
+    a_node_that_acknowledged_alone_waits_for_its_peers_before_it_is_active/1,
+    a_node_cut_off_while_it_starts_finds_the_others/1,
+    a_node_whose_healer_has_gone_goes_on_with_its_own_copies/1,
+    a_node_lost_before_the_first_look_is_known_as_lost/1,
+    a_copy_made_anew_is_of_the_lineage_that_it_was_loaded_from/1,
+    a_copy_made_anew_outlives_a_kill_of_all/1,
+    a_node_without_an_instance_is_healed/1
+]).
+
+%% What the README says that such a node waits.
+-define(ALONE_MS, 3000).
+
+suite() -> [{timetrap, {minutes, 3}}].
+
+all() ->
+    [
+        a_copy_lost_while_its_return_is_settled_is_not_forgotten,
+        a_node_that_acknowledged_alone_waits_for_its_peers_before_it_is_active,
+        a_node_cut_off_while_it_starts_finds_the_others,
+        a_node_whose_healer_has_gone_goes_on_with_its_own_copies,
+        a_node_lost_before_the_first_look_is_known_as_lost,
+        a_copy_made_anew_is_of_the_lineage_that_it_was_loaded_from,
+        a_copy_made_anew_outlives_a_kill_of_all,
+        a_node_without_an_instance_is_healed
+    ].
+
+init_per_testcase(Case, Config) -> [{dir, filename:join(?config(priv_dir, Config), atom_to_list(Case))} | Config].
+
+end_per_testcase(_Case, _Config) -> ok.
+
+%% B has come, A has seen it and is about to settle; B goes, and A acknowledges alone.
+a_copy_lost_while_its_return_is_settled_is_not_forgotten(Config) ->
+    [#{plan := PlanA} = A, #{plan := PlanB} = B] = started(2, #{}, Config),
+    ok = put_alive(A, 1, 10),
+    ok = cluster_node:kill(B),
+    ok = put_alive(A, 11, 20),
+    ok = cluster_node:call(A, era_callstore_rejoin, settle, []),
+    ?assert(cluster_node:call(A, era_callstore_rejoin, keeps_own, [])),
+    %% Nor does it matter what was settled before: what is acknowledged alone is noted before it is.
+    [ok = cluster_node:call(A, mnesia, set_master_nodes, [Table, []]) || Table <- tables(A)],
+    ok = put_alive(A, 21, 30),
+    ok = cluster_node:kill(A),
+    united(cluster_node:start([PlanA, PlanB]), lists:seq(1, 30)).
+
+%% B may have gone on after A, and does not come for a while.
+a_node_that_acknowledged_alone_waits_for_its_peers_before_it_is_active(Config) ->
+    [#{plan := PlanA} = A, #{plan := PlanB} = B] = started(2, #{}, Config),
+    ok = cluster_node:kill(B),
+    ok = put_alive(A, 1, 10),
+    ok = cluster_node:kill(A),
+    Alone = cluster_node:start(PlanA),
+    ok = logged(Alone, "the log is folded"),
+    Folded = erlang:monotonic_time(millisecond),
+    ok = cluster_node:until(active, fun() -> state(Alone) =:= active end),
+    Waited = erlang:monotonic_time(millisecond) - Folded,
+    ?assert(Waited > ?ALONE_MS - 1000, Waited),
+    ok = put_alive(Alone, 11, 20),
+    %% Where all peers are there, it does not wait.
+    ok = cluster_node:kill(Alone),
+    Nodes = cluster_node:start([PlanA, PlanB]),
+    united(Nodes, lists:seq(1, 20)),
+    %% Nor where it has not acknowledged alone.
+    ok = settled(hd(Nodes)),
+    ok = cluster_node:stop(lists:last(Nodes)),
+    ok = cluster_node:until(passed_on, fun() -> cluster_node:active([hd(Nodes)]) =:= cluster_node:name(hd(Nodes)) end).
+
+%% B starts while nobody is to be reached, so Mnesia there waits for the copy of A, which it does not look for by
+%% itself.
+a_node_cut_off_while_it_starts_finds_the_others(Config) ->
+    [A, #{plan := PlanB} = B] = started(2, #{}, Config),
+    ok = put_alive(A, 1, 10),
+    ok = settled(B),
+    ok = cluster_node:kill(B),
+    ok = put_alive(A, 11, 20),
+    Again = cluster_node:boot(PlanB, []),
+    ok = cut([A], [Again]),
+    ok = cluster_node:start_application(Again),
+    ok = cluster_node:until(loading, fun() -> state(Again) =:= loading end),
+    ok = mend([A], [Again]),
+    united([A, Again], lists:seq(1, 20)).
+
+%% As if A had died right after B had given it everything and had left for A's copies.
+a_node_whose_healer_has_gone_goes_on_with_its_own_copies(Config) ->
+    [#{plan := PlanA} = A, #{plan := PlanB} = B, C] = started(3, #{vm => unguarded()}, Config),
+    ok = put_alive(A, 1, 10),
+    ok = cut([B], [A, C]),
+    ok = both_active(A, B),
+    ok = put_alive(B, 11, 20),
+    ok = cluster_node:kill(A),
+    ok = put_alive(C, 21, 30),
+    [ok = cluster_node:call(B, mnesia, set_master_nodes, [Table, [cluster_node:name(A)]]) || Table <- tables(B)],
+    ok = cluster_node:kill(B),
+    ok = cluster_node:accept(C, [cluster_node:name(B)]),
+    Again = cluster_node:start(PlanB),
+    united([Again, C], lists:seq(1, 30)),
+    ok = logged(Again, "it goes on with its own copies"),
+    united([cluster_node:start(PlanA), Again, C], lists:seq(1, 30)).
+
+%% C is with both. Were it not noted that B has lost A, nobody would see that they went on apart.
+a_node_lost_before_the_first_look_is_known_as_lost(Config) ->
+    [A, #{plan := PlanB} = B, C] = started(3, #{vm => unguarded()}, Config),
+    ok = settled(B),
+    ok = cluster_node:kill(B),
+    _ = cluster_node:settled([A, C]),
+    Again = cluster_node:start(PlanB),
+    ok = cluster_node:call(Again, sys, suspend, [era_callstore_heal]),
+    ok = cut([A], [Again]),
+    ok = cluster_node:call(Again, sys, resume, [era_callstore_heal]),
+    Lost = cluster_node:name(A),
+    ok = cluster_node:until(lost, fun() ->
+        #{lost := Nodes} = cluster_node:call(Again, era_callstore_heal, said, []),
+        lists:member(Lost, Nodes) orelse {false, Nodes}
+    end),
+    ok = put_alive(A, 1, 10),
+    ok = put_alive(Again, 11, 20),
+    ok = mend([A], [Again]),
+    united([A, Again, C], lists:seq(1, 20)).
+
+%% B made the tables, so its first copy began a lineage; the second one is A's, which has been started alone meanwhile.
+a_copy_made_anew_is_of_the_lineage_that_it_was_loaded_from(Config) ->
+    [PlanA, PlanB] = Plans = cluster_node:plan(?config(dir, Config), 2, #{}),
+    B = cluster_node:start(PlanB),
+    ok = cluster_node:until(active, fun() -> state(B) =:= active end),
+    A = cluster_node:start(PlanA),
+    _ = cluster_node:settled([A, B]),
+    First = lineage(B),
+    ?assertEqual(First, lineage(A)),
+    ok = configure(A, Plans, [PlanA]),
+    ok = cluster_node:until(given_back, fun() -> tables(B) =:= [] end),
+    ok = cluster_node:kill(A),
+    Again = cluster_node:start([PlanA], only(Plans, [PlanA])),
+    ok = cluster_node:until(active, fun() -> state(hd(Again)) =:= active end),
+    ok = put_alive(hd(Again), 1, 10),
+    ?assertNotEqual(First, lineage(hd(Again))),
+    ok = configure(hd(Again), Plans, Plans),
+    united(Again ++ [B], lists:seq(1, 10)),
+    ?assertEqual(lineage(hd(Again)), lineage(B)),
+    ?assertEqual(nomatch, re:run(cluster_split:log(B), "healed")).
+
+%% Of copies that were all killed at one moment Mnesia loads that of the lowest name, here the new one.
+a_copy_made_anew_outlives_a_kill_of_all(Config) ->
+    [A, B] = Nodes = started(2, #{}, Config),
+    Plans = [PlanA, PlanB] = [Plan || #{plan := Plan} <- Nodes],
+    ok = put_alive(A, 1, 10),
+    ok = configure(B, Plans, [PlanB]),
+    ok = cluster_node:until(given_back, fun() -> tables(A) =:= [] end),
+    ok = put_alive(B, 11, 20),
+    ok = configure(B, Plans, Plans),
+    ok = cluster_node:lowest_active(Nodes),
+    cluster_split:all_there(Nodes, lists:seq(1, 20)),
+    [ok = settled(Node) || Node <- Nodes],
+    ok = cluster_node:kill_together(Nodes),
+    united(cluster_node:start([PlanA, PlanB]), lists:seq(1, 20)).
+
+%% It runs Mnesia all the same, for those who ask it; nobody but the heal starts that again.
+a_node_without_an_instance_is_healed(Config) ->
+    [PlanA, PlanB, _] = Plans = cluster_node:plan(?config(dir, Config), 3, #{vm => unguarded()}),
+    Nodes = [A, B, D] = cluster_node:start(Plans, only(Plans, [PlanA, PlanB])),
+    _ = cluster_node:settled([A, B]),
+    ok = put_alive(D, 1, 10),
+    ok = one_mnesia(Nodes),
+    ok = cut([D], [A, B]),
+    ok = cluster_node:until(cut_off, fun() -> side(D) =:= [cluster_node:name(D)] end),
+    ok = put_alive(A, 11, 20),
+    ok = mend([D], [A, B]),
+    ok = one_mnesia(Nodes),
+    ok = put_alive(D, 21, 30),
+    cluster_split:all_there([A, B], lists:seq(1, 30)).
+
+%% --- small things
+
+started(Number, Settings, Config) -> cluster_split:started(Number, Settings, ?config(dir, Config)).
+
+%% It is like all others, and Mnesia there is to choose which copies to start with.
+settled(Node) ->
+    cluster_node:until(settled, fun() -> not cluster_node:call(Node, era_callstore_rejoin, keeps_own, []) end).
+
+tables(Node) -> cluster_node:call(Node, mnesia, system_info, [local_tables]) -- [schema].
+
+lineage(Node) -> cluster_node:call(Node, era_callstore_lineage, of_copy, [1]).
+
+side(Node) -> cluster_node:call(Node, era_callstore_rejoin, side, []).
+
+one_mnesia(Nodes) ->
+    Names = lists:sort([cluster_node:name(Node) || Node <- Nodes]),
+    cluster_node:until(one_mnesia, fun() ->
+        Sides = [lists:sort(side(Node)) || Node <- Nodes],
+        lists:usort(Sides) =:= [Names] orelse {false, Sides}
+    end).
+
+configure(At, Plans, Placed) ->
+    ?assertEqual(ok, cluster_node:call(At, era_callstore, configure, [only(Plans, Placed)])).
+
+%% The roles and places of these plans only.
+only([#{settings := #{roles := Roles, instances := Instances}} | _], Placed) ->
+    Names = [Name || #{name := Name} <- Placed],
+    There = maps:filter(fun(_, Node) -> lists:member(Node, Names) end, Instances),
+    #{roles => [Role || #{<<"name">> := Name} = Role <- Roles, is_map_key(Name, There)], instances => There}.
