@@ -13,6 +13,7 @@
     copies_that_wait_for_a_node_that_has_none_any_more_are_given_back/1,
     an_active_that_is_taken_out_is_followed_by_the_next/1,
     a_node_put_in_gets_copies_on_disc/1,
+    a_node_taken_out_while_down_keeps_the_schema_that_holds_tables_of_the_host/1,
     the_last_copy_is_never_given_back/1
 ]).
 
@@ -28,6 +29,7 @@ all() ->
         copies_that_wait_for_a_node_that_has_none_any_more_are_given_back,
         an_active_that_is_taken_out_is_followed_by_the_next,
         a_node_put_in_gets_copies_on_disc,
+        a_node_taken_out_while_down_keeps_the_schema_that_holds_tables_of_the_host,
         the_last_copy_is_never_given_back
     ].
 
@@ -134,6 +136,28 @@ a_node_put_in_gets_copies_on_disc(Config) ->
     ok = cluster_node:kill_together([A, B, C]),
     Again = settled(cluster_node:start([PlanA, PlanB, PlanC])),
     all_there(Again, 1, 100).
+
+%% Out of the schema with it, the host's table would lose its copy there.
+a_node_taken_out_while_down_keeps_the_schema_that_holds_tables_of_the_host(Config) ->
+    [A, B, C] = settled(cluster_node:start(plan(Config))),
+    Node = cluster_node:name(C),
+    Copies = [cluster_node:name(A), Node],
+    {atomic, ok} = cluster_node:call(A, mnesia, create_table, [host_table, [{disc_copies, Copies}]]),
+    ok = put_all(A, 1, 10),
+    ok = cluster_node:kill(C),
+    ok = configure(A, [A, B]),
+    ok = cluster_node:until(told, fun() ->
+        {ok, Log} = file:read_file(cluster_node:log(plan_of(A))),
+        re:run(Log, "other_tables,\\s*\\[host_table\\]") =/= nomatch
+    end),
+    ?assert(lists:member(Node, cluster_node:call(A, mnesia, system_info, [db_nodes]))),
+    ?assert(lists:member(Node, on_disc(A, host_table))),
+    %% When it is back, it gives back what is ours and keeps what is the host's.
+    [Back] = cluster_node:start([plan_of(C)], settings([A, B])),
+    ok = no_copies(A, Back),
+    ?assert(lists:member(Node, on_disc(A, host_table))),
+    ok = put_all(Back, 11, 20),
+    all_there([A, B], 1, 20).
 
 the_last_copy_is_never_given_back(Config) ->
     [PlanA | _] = plan(Config),
