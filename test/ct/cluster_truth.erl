@@ -9,7 +9,7 @@
 -module(cluster_truth).
 
 -export([all/3, there/2, missing/2, equal/1, delivered/1, records/1, cids/1]).
--export([one_content/1, one_content_in_the_end/1, recorded/3]).
+-export([one_content/1, one_content_unless_apart/3, recorded/3]).
 -export([here_wrong/2, here_missing/1]).
 -export_type([record/0]).
 
@@ -113,15 +113,25 @@ one_content(Records) ->
     ?assertEqual([], lists:sublist(twice(Contents), ?SHOWN)),
     Contents.
 
-%% @doc Where two copies that were apart have both issued a revision, with two contents, a higher one with one content
-%% has followed.
--spec one_content_in_the_end([record()]) -> [record()].
-one_content_in_the_end(Records) ->
+%% @doc A revision has two contents only where each was issued by a node that did not know of the other's: in terms of
+%% activity that went on apart. Then a higher revision with one content has followed.
+-spec one_content_unless_apart([record()], cluster_terms:terms(), Apart :: [{FromMs :: integer(), ToMs :: integer()}]) ->
+    [record()].
+one_content_unless_apart(Records, Terms, Apart) ->
     Contents = lists:usort(Records),
+    Known = [
+        {A, B}
+     || {A, B} <- twice(Contents), not cluster_terms:were_apart(issued_by(A), issued_by(B), Terms, Apart)
+    ],
+    ?assertEqual([], lists:sublist(Known, ?SHOWN)),
     Newer = fun({{Cid, _}, _} = Record, Acc) -> Acc#{Cid => newer(Record, maps:get(Cid, Acc, []))} end,
     Latest = lists:foldl(Newer, #{}, Contents),
     ?assertEqual([], lists:sublist([Several || [_, _ | _] = Several <- maps:values(Latest)], ?SHOWN)),
     Contents.
+
+issued_by(Line) ->
+    {ok, #{<<"node">> := Node, <<"epoch">> := Epoch}} = era_callstore_nif:json_decode(Line),
+    {Node, Epoch}.
 
 %% The contents of the highest revision.
 newer({{_, Revision}, _} = Record, [{{_, Revision}, _} | _] = Same) -> [Record | Same];

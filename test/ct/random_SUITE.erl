@@ -19,8 +19,7 @@ nothing_acknowledged_is_lost_whatever_happens_to_three_nodes(Config) ->
         dir => filename:join(?config(priv_dir, Config), "nodes"),
         seed => Seed,
         length_ms => minutes() * 60000,
-        apart => os:getenv("RANDOM_APART") =/= false,
-        overlapping => Seed rem 2 =:= 0,
+        prevent_overlapping => Seed rem 2 =:= 0,
         commit => transaction
     }),
     ct:pal("done ~p", [Done]).

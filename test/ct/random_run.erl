@@ -5,10 +5,13 @@
 %%%   kill      SIGKILL of one node                  restart   start of one that is not there
 %%%   kill_all  SIGKILL of all at one moment         stop      an orderly end
 %%%   crash     SIGKILL at a crash point             handover  the active gives its activity on
-%%%   nap       SIGSTOP for less than a take-over    sleep     SIGSTOP for more than one   (`apart')
-%%%   cut       one node apart from the others, and mended later                           (`apart')
+%%%   nap       SIGSTOP for less than a take-over    sleep     SIGSTOP for more than one
+%%%   cut       one node apart from the others, and mended later
+%%%   cut_link  two nodes apart, a third with both, and mended later
+%%%   cut_kill  as cut, and one node, whichever, is killed meanwhile
 %%% Always holds: what the README excepts is not done: a copy goes only when the others know that the one before has
-%%% gone. At the end all nodes run and are connected.
+%%% gone, or went on apart from it. At the end all nodes run and are connected. When nodes may have gone on apart is
+%%% noted: only then two of them may give one revision of a record two contents.
 %%% Called by: random_SUITE.
 %%% Must never: choose by anything but the seed.
 -module(random_run).
@@ -27,9 +30,8 @@
 
 -type options() :: #{
     dir := file:filename(), seed := integer(), length_ms := pos_integer(),
-    %% whether nodes are also cut from each other, and paused for longer than a take-over
-    apart := boolean(),
-    overlapping := boolean(),
+    %% whether the runtime keeps from one node those that it has lost (prevent_overlapping_partitions)
+    prevent_overlapping := boolean(),
     commit := era_callstore_log:commit()
 }.
 
@@ -40,12 +42,14 @@
     until_ms :: integer(),
     told_ms :: integer(),
     actions :: [atom()],
+    %% when nodes may not have known of each other, by the clock of this machine
+    apart = [] :: [{FromMs :: integer(), ToMs :: integer()}],
     done = #{} :: #{atom() => pos_integer()}
 }).
 
 %% @doc Runs and checks; the counts of what was done.
 -spec run(options()) -> #{atom() => pos_integer()}.
-run(#{dir := Dir, seed := Seed, length_ms := Length, apart := Apart, overlapping := Prevent, commit := Commit}) ->
+run(#{dir := Dir, seed := Seed, length_ms := Length, prevent_overlapping := Prevent, commit := Commit}) ->
     _ = rand:seed(exsss, Seed),
     Plans = cluster_node:plan(Dir, ?NODES, #{
         commit => Commit,
@@ -65,19 +69,17 @@ run(#{dir := Dir, seed := Seed, length_ms := Length, apart := Apart, overlapping
         load = cluster_load:start(Nodes, mixed, #{pause_ms => 100, repeat_one_of => 7}),
         until_ms = Now + Length,
         told_ms = Now,
-        actions = actions(Apart)
+        actions = actions()
     },
     ok = cluster_load:acknowledged(Run#run.load, 10),
     finished(steps(Run), Plans).
 
 %% As often as they stand here.
-actions(false) ->
+actions() ->
     [
         kill, kill, kill, kill_all, crash, crash, crash, stop, restart, restart, restart, restart, handover, handover,
-        nap
-    ];
-actions(true) ->
-    [cut, cut, sleep | actions(false)].
+        nap, cut, cut, cut_link, cut_kill, sleep
+    ].
 
 steps(#run{until_ms = Until} = Run) ->
     case now_ms() < Until of
@@ -146,18 +148,39 @@ do(nap, #run{up = Up} = Run) ->
 do(sleep, #run{up = Up} = Run) ->
     Name = pick(names(Run)),
     say("pause ~s for ~b ms", [Name, ?SLEEP_MS]),
+    From = clock_ms(),
     ok = cluster_node:pause(map_get(Name, Up)),
     pass(?SLEEP_MS),
     ok = cluster_node:resume(map_get(Name, Up)),
-    together(Run);
-do(cut, #run{up = Up} = Run) ->
+    together(From, Run);
+do(cut_link, #run{up = Up}) when map_size(Up) < 3 ->
+    impossible;
+do(cut_link, Run) ->
     Name = pick(names(Run)),
-    say("cut ~s from the others for ~b ms", [Name, ?APART_MS]),
-    Others = maps:values(maps:remove(Name, Up)),
-    ok = cluster_node:cut([map_get(Name, Up)], Others),
-    pass(?APART_MS),
-    ok = cluster_node:mend([map_get(Name, Up)], Others),
-    together(Run).
+    apart([Name], [pick(names(Run) -- [Name])], Run, fun(Cut) -> Cut end);
+do(cut, Run) ->
+    Name = pick(names(Run)),
+    apart([Name], names(Run) -- [Name], Run, fun(Cut) -> Cut end);
+do(cut_kill, Run) ->
+    Name = pick(names(Run)),
+    Killed = pick(names(Run)),
+    apart([Name], names(Run) -- [Name], Run, fun(#run{up = Up} = Cut) ->
+        say("kill ~s", [Killed]),
+        ok = cluster_node:kill(map_get(Killed, Up)),
+        Cut#run{up = maps:remove(Killed, Up)}
+    end).
+
+%% Those of some names apart from those of others; half-way something may be done.
+apart(Some, Others, #run{up = Up} = Run, Do) ->
+    say("cut ~p from ~p for ~b ms", [Some, Others, ?APART_MS]),
+    From = clock_ms(),
+    ok = cluster_node:cut([map_get(Name, Up) || Name <- Some], [map_get(Name, Up) || Name <- Others]),
+    pass(?APART_MS div 2),
+    #run{up = Left} = Cut = Do(Run),
+    pass(?APART_MS div 2),
+    say("mend", []),
+    lists:foreach(fun(Node) -> ok = cluster_node:accept(Node, names(Run)) end, maps:values(Left)),
+    together(From, Cut).
 
 %% A node that is armed may pass its point soon, late or never.
 crashed(Name, #run{up = Up} = Run) ->
@@ -191,22 +214,24 @@ gone(Name, #run{up = Up} = Run) ->
     Run#run{up = Left}.
 
 %% What went on apart is one again, before more is done.
-together(#run{up = Up} = Run) ->
+together(From, #run{up = Up, apart = Apart} = Run) ->
     ok = cluster_node:together(maps:values(Up)),
     _ = cluster_node:settled(maps:values(Up)),
-    Run.
+    Run#run{apart = [{From, clock_ms()} | Apart]}.
 
 started(Names, #run{plans = Plans, up = Up, load = Load} = Run) ->
     say("start ~p", [Names]),
+    From = clock_ms(),
     Nodes = cluster_node:start([map_get(Name, Plans) || Name <- Names]),
     lists:foreach(fun(Node) -> cluster_load:back(Load, Node) end, Nodes),
-    together(Run#run{up = maps:merge(Up, maps:from_list([{cluster_node:name(Node), Node} || Node <- Nodes]))}).
+    %% One that had acknowledged alone starts with what it had then, and goes on alone where the others are late.
+    together(From, Run#run{up = maps:merge(Up, maps:from_list([{cluster_node:name(Node), Node} || Node <- Nodes]))}).
 
 %% Producers of the nodes that run get on.
 progress(#run{up = Up, load = Load}) -> cluster_load:acknowledged_of(Load, maps:values(Up), 3).
 
 finished(#run{load = Load, done = Done} = Run, Plans) ->
-    #run{up = Up} = case down(Run) of [] -> Run; Down -> started(Down, Run) end,
+    #run{up = Up, apart = Apart} = case down(Run) of [] -> Run; Down -> started(Down, Run) end,
     Nodes = [map_get(Name, Up) || #{name := Name} <- Plans],
     ok = cluster_load:acknowledged_of(Load, Nodes, 10),
     #{batches := Batches, refused := Refused, longest_ms := Longest} = Outcome = cluster_load:finish(Load),
@@ -214,10 +239,9 @@ finished(#run{load = Load, done = Done} = Run, Plans) ->
     ok = cluster_truth:there(Nodes, Outcome),
     ok = cluster_truth:delivered(Nodes),
     ok = cluster_truth:equal(Nodes),
-    Records = cluster_truth:records(Plans),
-    %% Two that did not know of each other (a cut; all killed, and one that came back alone) may both close a call, each with a
-    %% revision of its own: then a higher one follows, the same for all.
-    ok = cluster_truth:recorded(Plans, cluster_truth:one_content_in_the_end(Records), Outcome),
+    Terms = cluster_terms:of_logs(Plans),
+    Records = cluster_truth:one_content_unless_apart(cluster_truth:records(Plans), Terms, Apart),
+    ok = cluster_truth:recorded(Plans, Records, Outcome),
     Done.
 
 %% --- small things
@@ -243,3 +267,6 @@ told(#run{told_ms = Told, until_ms = Until, done = Done} = Run) ->
 say(Format, Arguments) -> ct:log(Format, Arguments).
 
 now_ms() -> erlang:monotonic_time(millisecond).
+
+%% As the log files of nodes say it.
+clock_ms() -> erlang:system_time(millisecond).
