@@ -145,8 +145,8 @@ rows_of(Holder, Behind, Group) ->
 
 wanted(Rows, From, Group) ->
     {New, Old} = lists:partition(fun({{Epoch, _, _}, _}) -> Epoch >= From end, Rows),
-    Never = era_callstore_log:lacking(Group, [Key || {Key, _} <- Old]),
-    lists:sort(New ++ [Row || {Key, _} = Row <- Old, lists:member(Key, Never)]).
+    Never = maps:from_keys(era_callstore_log:lacking(Group, [Key || {Key, _} <- Old]), true),
+    lists:sort(New ++ [Row || {Key, _} = Row <- Old, is_map_key(Key, Never)]).
 
 again(_Group, []) ->
     ok;

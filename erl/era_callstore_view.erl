@@ -7,7 +7,8 @@
 %%% A store that was poisoned is replaced by a new one, folded anew from the log; the chunk that poisons is left out and
 %%% named in the log file. The writer of another node is told how far its rows are folded here: it waits for those who are
 %%% far behind.
-%%% Called by: era_callstore_group (load/1, own_term/2), era_callstore_writer (rebuild/2). Mnesia's table events come in.
+%%% Called by: era_callstore_group_sup (start), era_callstore_group (load/1, own_term/2), era_callstore_term (own_term/2),
+%%% era_callstore_writer (fold_said/3, rebuild/2), era_callstore_status (waiting/1). Mnesia's table events come in.
 %%% Must never: write to the log, run a timer of calls, or send anything to a sink.
 -module(era_callstore_view).
 -behaviour(gen_server).
