@@ -2,7 +2,8 @@
 %%% nodes of the site.
 %%%
 %%% Always holds: Mnesia that the host runs is used as it is and never stopped by us; a schema of another node is
-%%% never opened for work. First starts of nodes that see each other happen one after the other, so one schema results.
+%%% never opened for work. First starts of nodes that see each other happen one after the other, so one schema
+%%% results; a start that does not end because it waits for another node lets that one go before.
 %%% Called by: the application at start and stop, the groups when Mnesia has gone away under them, era_callstore_dump, and
 %%% era_callstore_rejoin (restart/1). With the log, rejoin and the collection the only module that says `mnesia:'.
 %%% Must never: touch a table; delete a directory.
@@ -29,6 +30,8 @@
 -define(DUMP_LOG_WRITE_THRESHOLD, 20000).
 -define(START_MS, 30000).
 -define(SYNC_MS, 10000).
+%% So long a start keeps its turn.
+-define(TURN_MS, 3000).
 
 %% @doc Makes sure that Mnesia runs and can keep what is asked for.
 -spec start(options()) -> ok | {error, reason()}.
@@ -254,6 +257,7 @@ start_in_turn(#{nodes := Nodes}, Start) ->
     Turn = {era_callstore_first_start, self()},
     case global:trans(Turn, fun() -> Start(with_mnesia(Connected)) end, [node() | Connected], 60) of
         aborted -> {error, {mnesia_join, Connected, no_turn}};
+        {out_of_turn, Finish} -> Finish();
         Result -> Result
     end.
 
@@ -263,11 +267,36 @@ start_in_ram(Others) ->
 start_on_disc(Dir, Others) ->
     case {era_callstore_dir:has_schema(Dir), Others} of
         {true, _} ->
-            first_error([fun start_mnesia/0, fun() -> own_schema(Dir) end, fun() -> connect(Others) end]);
+            start_with_schema(fun(Started) ->
+                first_error([fun() -> Started end, fun() -> own_schema(Dir) end, fun() -> connect(Others) end])
+            end);
         {false, []} ->
             first_error([fun create_schema/0, fun start_mnesia/0]);
         {false, _} ->
             first_error([fun start_mnesia/0, fun() -> connect(Others) end, fun schema_to_disc/0])
+    end.
+
+%% Mnesia that was killed in the midst of a change of the schema does not start before another node has told how that
+%% ended, which needs its own turn for it.
+start_with_schema(Finish) ->
+    Self = self(),
+    Starter = spawn_monitor(fun() -> Self ! {self(), start_mnesia()} end),
+    case started(Starter, ?TURN_MS) of
+        not_yet ->
+            ?LOG_NOTICE(#{what => "Mnesia does not start before other nodes do"}),
+            {out_of_turn, fun() -> Finish(started(Starter, infinity)) end};
+        Started ->
+            Finish(Started)
+    end.
+
+started({Pid, Monitor}, TimeoutMs) ->
+    receive
+        {Pid, Started} ->
+            true = erlang:demonitor(Monitor, [flush]),
+            Started;
+        {'DOWN', Monitor, process, Pid, Reason} ->
+            {error, {mnesia_start, Reason}}
+    after TimeoutMs -> not_yet
     end.
 
 start_mnesia() ->

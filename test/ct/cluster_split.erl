@@ -6,7 +6,7 @@
 -module(cluster_split).
 
 -export([started/3, unguarded/0, put_alive/3, cut/2, mend/2, both_active/2, state/1, delivered/1, united/2, all_there/2]).
--export([logged/2, log/1, dir/1]).
+-export([logged/2, log/1, dir/1, form/1]).
 
 -include_lib("stdlib/include/assert.hrl").
 
@@ -80,3 +80,10 @@ log(#{plan := Plan}) ->
 
 -spec dir(cluster_node:running()) -> file:filename().
 dir(#{plan := #{dir := Dir}}) -> Dir.
+
+%% @doc A form of a module that stands in for another one inside a node.
+-spec form(string()) -> erl_parse:abstract_form().
+form(Text) ->
+    {ok, Tokens, _} = erl_scan:string(Text),
+    {ok, Form} = erl_parse:parse_form(Tokens),
+    Form.

@@ -69,7 +69,7 @@ a_copy_that_does_not_say_how_it_stands_holds_nobody_up(Config) ->
     Last = lists:max(keys(C)),
     {ok, era_callstore_level, Silent} = compile:forms(
         [
-            form(Text)
+            cluster_split:form(Text)
          || Text <- ["-module(era_callstore_level).", "-export([stand/1]).", "stand(_) -> receive never -> ok end."]
         ]
     ),
@@ -104,8 +104,3 @@ even(Nodes) ->
         Keys = [keys(Node) || Node <- Nodes],
         length(lists:usort(Keys)) =:= 1 orelse {false, Keys}
     end).
-
-form(Text) ->
-    {ok, Tokens, _} = erl_scan:string(Text),
-    {ok, Form} = erl_parse:parse_form(Tokens),
-    Form.

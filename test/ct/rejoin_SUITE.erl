@@ -15,6 +15,7 @@
     a_node_lost_before_the_first_look_is_known_as_lost/1,
     a_copy_made_anew_is_of_the_lineage_that_it_was_loaded_from/1,
     a_copy_made_anew_outlives_a_kill_of_all/1,
+    a_start_that_waits_for_another_node_lets_it_start/1,
     a_node_without_an_instance_is_healed/1
 ]).
 
@@ -32,6 +33,7 @@ all() ->
         a_node_lost_before_the_first_look_is_known_as_lost,
         a_copy_made_anew_is_of_the_lineage_that_it_was_loaded_from,
         a_copy_made_anew_outlives_a_kill_of_all,
+        a_start_that_waits_for_another_node_lets_it_start,
         a_node_without_an_instance_is_healed
     ].
 
@@ -162,6 +164,33 @@ a_copy_made_anew_outlives_a_kill_of_all(Config) ->
     [ok = settled(Node) || Node <- Nodes],
     ok = cluster_node:kill_together(Nodes),
     united(cluster_node:start([PlanA, PlanB]), lists:seq(1, 20)).
+
+%% Mnesia on A does not come up before B has, as after a kill of both in the midst of a change of the schema.
+a_start_that_waits_for_another_node_lets_it_start(Config) ->
+    Nodes = started(2, #{}, Config),
+    ok = put_alive(hd(Nodes), 1, 10),
+    [ok = settled(Node) || Node <- Nodes],
+    ok = cluster_node:kill_together(Nodes),
+    [A, B] = Again = cluster_node:boot([Plan || #{plan := Plan} <- Nodes]),
+    {ok, mnesia_app, Held} = compile:forms([
+        cluster_split:form(Text)
+     || Text <- [
+            "-module(mnesia_app).", "-export([start/2]).",
+            "start(Type, Arguments) ->"
+            "    true = register(held, self()),"
+            "    receive go -> ok end,"
+            "    {module, _} = code:load_file(mnesia_app),"
+            "    mnesia_app:start(Type, Arguments)."
+        ]
+    ]),
+    {module, _} = cluster_node:call(A, code, load_binary, [mnesia_app, "held", Held]),
+    {Starting, Monitor} = spawn_monitor(fun() -> ok = cluster_node:start_application(A) end),
+    ok = cluster_node:until(held, fun() -> is_pid(cluster_node:call(A, erlang, whereis, [held])) end),
+    ok = cluster_node:start_application(B),
+    ?assert(is_process_alive(Starting)),
+    go = cluster_node:call(A, erlang, send, [held, go]),
+    receive {'DOWN', Monitor, process, Starting, normal} -> ok end,
+    united(Again, lists:seq(1, 10)).
 
 %% It runs Mnesia all the same, for those who ask it; nobody but the heal starts that again.
 a_node_without_an_instance_is_healed(Config) ->
