@@ -28,15 +28,15 @@
 %% @doc A copy is about to be loaded or made here: where there is none, what was known of an earlier one is forgotten.
 -spec begin_load(Group :: pos_integer()) -> ok.
 begin_load(Group) ->
-    case lists:member(node(), era_callstore_log:holders(era_callstore_log:table(Group))) of
-        true -> ok;
-        false -> forget(Group)
-    end.
+    [Epochs] = era_callstore_log:shared_tables(),
+    ok = forget_unless_here(era_callstore_log:table(Group), [?KEY(Group), ?EVEN(Group)]),
+    forget_unless_here(Epochs, [?EPOCHS]).
 
-forget(Group) ->
-    _ = persistent_term:erase(?KEY(Group)),
-    _ = persistent_term:erase(?EVEN(Group)),
-    ok.
+forget_unless_here(Table, Keys) ->
+    case lists:member(node(), era_callstore_log:holders(Table)) of
+        true -> ok;
+        false -> lists:foreach(fun persistent_term:erase/1, Keys)
+    end.
 
 %% @doc Finds out the lineage of the loaded copy here.
 -spec learn(Group :: pos_integer()) -> ok.

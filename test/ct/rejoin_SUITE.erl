@@ -138,6 +138,8 @@ a_copy_made_anew_is_of_the_lineage_that_it_was_loaded_from(Config) ->
     _ = cluster_node:settled([A, B]),
     First = lineage(B),
     ?assertEqual(First, lineage(A)),
+    %% Also that of the table of epochs is asked for.
+    ?assertEqual(epochs(A), epochs(B)),
     ok = configure(A, Plans, [PlanA]),
     ok = cluster_node:until(given_back, fun() -> tables(B) =:= [] end),
     ok = cluster_node:kill(A),
@@ -218,6 +220,8 @@ settled(Node) ->
 tables(Node) -> cluster_node:call(Node, mnesia, system_info, [local_tables]) -- [schema].
 
 lineage(Node) -> cluster_node:call(Node, era_callstore_lineage, of_copy, [1]).
+
+epochs(Node) -> cluster_node:call(Node, era_callstore_lineage, of_epochs, []).
 
 side(Node) -> cluster_node:call(Node, era_callstore_rejoin, side, []).
 
