@@ -12,13 +12,13 @@
 %%% Always holds: looks again until all copies of the active's lineage have answered; then what they have is the same,
 %%% and they are told so. What is deleted has been committed again before. Copies of other lineages are
 %%% era_callstore_heal's.
-%%% Called by: the term's supervisor (start), era_callstore_group (look/1, when a peer has gone); stand/1 and rows/2
-%%% on the other nodes, over erpc.
+%%% Called by: the term's supervisor (start), era_callstore_group (look/1, when a peer has gone), union (terms/1);
+%%% stand/1 and rows/2 on the other nodes, over erpc.
 %%% Must never: hold up who is active.
 -module(era_callstore_level).
 -behaviour(gen_server).
 
--export([start_link/1, look/1, stand/1, rows/2]).
+-export([start_link/1, look/1, stand/1, rows/2, terms/1]).
 -export([init/1, handle_continue/2, handle_call/3, handle_cast/2, handle_info/2]).
 -export_type([stand/0]).
 
@@ -59,6 +59,12 @@ stand(Group) ->
 -spec rows(Group :: pos_integer(), #{term_id() => Seq :: non_neg_integer()}) -> [era_callstore_log:key()].
 rows(Group, Behind) ->
     lists:sort(lists:append([era_callstore_log:keys_behind(Group, {E, N, S}) || {{E, N}, S} <- maps:to_list(Behind)])).
+
+%% @doc The terms of these rows, each with its last one.
+-spec terms([era_callstore_log:key()]) -> [era_callstore_log:known_term()].
+terms(Keys) ->
+    Last = lists:foldl(fun({E, N, S}, Acc) -> maps:update_with({E, N}, fun(L) -> max(L, S) end, S, Acc) end, #{}, Keys),
+    [{E, N, S} || {{E, N}, S} <- maps:to_list(Last)].
 
 %% --- the process
 
@@ -161,7 +167,7 @@ again(Group, Rows) ->
             end
          || {Key, Holder} <- Rows
         ] ++ [
-            fun() -> era_callstore_log:know_terms(Group, era_callstore_log:terms(Keys)) end,
+            fun() -> era_callstore_log:know_terms(Group, terms(Keys)) end,
             %% Under these keys the active would never trim them.
             fun() -> era_callstore_log:delete(Group, Keys) end
         ]

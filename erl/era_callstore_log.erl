@@ -19,7 +19,7 @@
     ensure_tables/2, ensure_table/4, wait/2,
     new_term/1, term/1, append/4, delete/2,
     subscribe/1, event/2, fold/3, last_position/1,
-    keys/1, keys_behind/2, lasts/1, terms/1, chunks/2, lacking/2, know_terms/2,
+    keys/1, keys_behind/2, lasts/1, chunks/2, lacking/2, know_terms/2,
     row_key/1, last_seq/3, epoch/1, size/1, copies/1, table/1,
     incarnation/0, loaded_from/1,
     tables_of/1, shared_tables/0, holders/1, awaited/1, give_back/2, give_up/1, load_there/2
@@ -255,12 +255,6 @@ lasts(Group, {Epoch, Node, _}, Lasts) ->
     %% Behind all rows of the term, as in last_seq/3.
     Next = mnesia:dirty_next(table(Group), {Epoch, Node, last}),
     lasts(Group, Next, Lasts#{{Epoch, Node} => last_seq(Group, Epoch, Node)}).
-
-%% @doc The terms of these rows, each with its last one.
--spec terms([key()]) -> [known_term()].
-terms(Keys) ->
-    Last = lists:foldl(fun({E, N, S}, Acc) -> maps:update_with({E, N}, fun(L) -> max(L, S) end, S, Acc) end, #{}, Keys),
-    [{E, N, S} || {{E, N}, S} <- maps:to_list(Last)].
 
 %% @doc The chunks of a row of the local copy; none when it was deleted.
 -spec chunks(Group :: pos_integer(), key()) -> [era_callstore_nif:chunk()].

@@ -58,7 +58,7 @@ give_rows(Group, Keys, Active) ->
 brought(Group, Keys, Active, Bringing) ->
     ok = answered(ask(Active, era_callstore_writer, quiet, [Group, Bringing])),
     Bytes = [give_row(Group, Key, Active) || Key <- Keys],
-    ok = answered(ask(Active, era_callstore_log, know_terms, [Group, era_callstore_log:terms(Keys)])),
+    ok = answered(ask(Active, era_callstore_log, know_terms, [Group, era_callstore_level:terms(Keys)])),
     Bytes.
 
 give_row(Group, Key, Active) ->
