@@ -4,11 +4,14 @@
 -module(cluster_terms).
 
 -export([of_logs/1, were_apart/4]).
--export_type([terms/0, term_id/0]).
+-export_type([terms/0, term_id/0, apart/0]).
 
 -type term_id() :: {Node :: binary(), Epoch :: pos_integer()}.
 %% When a term began, and the latest that it can have ended, ms since 1970.
 -type terms() :: #{term_id() => {FromMs :: integer(), ToMs :: integer() | infinity}}.
+
+%% When a node may not have known of what others did: cut off, paused, or gone, until it was one with them again.
+-type apart() :: {node(), FromMs :: integer(), ToMs :: integer()}.
 
 %% @doc Terms that began on these nodes; each goes on until the node begins another one at the latest.
 -spec of_logs([cluster_node:plan()]) -> terms().
@@ -39,14 +42,19 @@ ms(At) ->
     Seconds = calendar:datetime_to_gregorian_seconds(Universal),
     (Seconds - calendar:datetime_to_gregorian_seconds({{1970, 1, 1}, {0, 0, 0}})) * 1000 + list_to_integer(Ms).
 
-%% @doc Whether two terms of different nodes were both in force at a time when nodes were apart.
--spec were_apart(term_id(), term_id(), terms(), Apart :: [{FromMs :: integer(), ToMs :: integer()}]) -> boolean().
+%% @doc Whether two terms of different nodes were both in force in a time when one of these nodes was apart.
+-spec were_apart(term_id(), term_id(), terms(), [apart()]) -> boolean().
 were_apart({Node, _}, {Node, _}, _Terms, _Apart) ->
     false;
-were_apart(One, Other, Terms, Apart) ->
+were_apart({Here, _} = One, {There, _} = Other, Terms, Apart) ->
     %% One that was killed as it began may not have come to say so.
     [A, B] = [maps:get(Term, Terms, {0, infinity}) || Term <- [One, Other]],
-    lists:any(fun(When) -> meet(A, When) andalso meet(B, When) end, Apart).
+    lists:any(
+        fun({Node, From, To}) ->
+            lists:member(atom_to_binary(Node), [Here, There]) andalso meet(A, {From, To}) andalso meet(B, {From, To})
+        end,
+        Apart
+    ).
 
 %% An atom is more than any number.
 meet({FromA, ToA}, {FromB, ToB}) -> FromA =< ToB andalso FromB =< ToA.

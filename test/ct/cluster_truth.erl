@@ -115,13 +115,13 @@ one_content(Records) ->
 
 %% @doc A revision has two contents only where each was issued by a node that did not know of the other's: in terms of
 %% activity that went on apart. Then a higher revision with one content has followed.
--spec one_content_unless_apart([record()], cluster_terms:terms(), Apart :: [{FromMs :: integer(), ToMs :: integer()}]) ->
+-spec one_content_unless_apart([record()], cluster_terms:terms(), [cluster_terms:apart()]) ->
     [record()].
 one_content_unless_apart(Records, Terms, Apart) ->
     Contents = lists:usort(Records),
     Known = [
-        {A, B}
-     || {A, B} <- twice(Contents), not cluster_terms:were_apart(issued_by(A), issued_by(B), Terms, Apart)
+        {Record, issued_by(A), issued_by(B)}
+     || {Record, A, B} <- twice(Contents), not cluster_terms:were_apart(issued_by(A), issued_by(B), Terms, Apart)
     ],
     ?assertEqual([], lists:sublist(Known, ?SHOWN)),
     Newer = fun({{Cid, _}, _} = Record, Acc) -> Acc#{Cid => newer(Record, maps:get(Cid, Acc, []))} end,
@@ -137,7 +137,7 @@ issued_by(Line) ->
 newer({{_, Revision}, _} = Record, [{{_, Revision}, _} | _] = Same) -> [Record | Same];
 newer(Record, _LowerBecauseSorted) -> [Record].
 
-twice([{Same, A}, {Same, B} | Rest]) -> [{A, B} | twice([{Same, B} | Rest])];
+twice([{Same, A}, {Same, B} | Rest]) -> [{Same, A, B} | twice([{Same, B} | Rest])];
 twice([_ | Rest]) -> twice(Rest);
 twice([]) -> [].
 

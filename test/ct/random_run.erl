@@ -42,8 +42,9 @@
     until_ms :: integer(),
     told_ms :: integer(),
     actions :: [atom()],
-    %% when nodes may not have known of each other, by the clock of this machine
-    apart = [] :: [{FromMs :: integer(), ToMs :: integer()}],
+    %% which nodes may not have known of the others, and when, by the clock of this machine; and since when one is gone
+    apart = [] :: [cluster_terms:apart()],
+    gone = #{} :: #{node() => Ms :: integer()},
     done = #{} :: #{atom() => pos_integer()}
 }).
 
@@ -112,9 +113,10 @@ do(kill, #run{up = Up} = Run) ->
     gone(Name, Run);
 do(kill_all, #run{up = Up} = Run) ->
     say("kill all ~b at one moment", [map_size(Up)]),
+    Gone = maps:merge(maps:map(fun(_, _) -> clock_ms() end, Up), Run#run.gone),
     ok = cluster_node:kill_together(maps:values(Up)),
     %% With those that were gone before: Mnesia loads no table that nobody has until all of its copies are back.
-    started(lists:sort(maps:keys(Run#run.plans)), Run#run{up = #{}});
+    started(lists:sort(maps:keys(Run#run.plans)), Run#run{up = #{}, gone = Gone});
 do(crash, #run{up = Up} = Run) ->
     Point = pick(crash_point:names()),
     %% A term begins and ends once in a while.
@@ -167,7 +169,7 @@ do(cut_kill, Run) ->
     apart([Name], names(Run) -- [Name], Run, fun(#run{up = Up} = Cut) ->
         say("kill ~s", [Killed]),
         ok = cluster_node:kill(map_get(Killed, Up)),
-        Cut#run{up = maps:remove(Killed, Up)}
+        Cut#run{up = maps:remove(Killed, Up), gone = (Cut#run.gone)#{Killed => clock_ms()}}
     end).
 
 %% Those of some names apart from those of others; half-way something may be done.
@@ -208,24 +210,29 @@ dies(Node, Deadline) ->
     end.
 
 %% The others have noticed, before another goes.
-gone(Name, #run{up = Up} = Run) ->
+gone(Name, #run{up = Up, gone = Gone} = Run) ->
     Left = maps:remove(Name, Up),
+    Since = clock_ms(),
     _ = cluster_node:settled(maps:values(Left)),
-    Run#run{up = Left}.
+    Run#run{up = Left, gone = Gone#{Name => Since}}.
 
 %% What went on apart is one again, before more is done.
 together(From, #run{up = Up, apart = Apart} = Run) ->
     ok = cluster_node:together(maps:values(Up)),
     _ = cluster_node:settled(maps:values(Up)),
-    Run#run{apart = [{From, clock_ms()} | Apart]}.
+    To = clock_ms(),
+    Run#run{apart = [{Name, From, To} || Name <- names(Run)] ++ Apart}.
 
-started(Names, #run{plans = Plans, up = Up, load = Load} = Run) ->
+started(Names, #run{plans = Plans, up = Up, load = Load, gone = Gone} = Run) ->
     say("start ~p", [Names]),
     From = clock_ms(),
     Nodes = cluster_node:start([map_get(Name, Plans) || Name <- Names]),
     lists:foreach(fun(Node) -> cluster_load:back(Load, Node) end, Nodes),
-    %% One that had acknowledged alone starts with what it had then, and goes on alone where the others are late.
-    together(From, Run#run{up = maps:merge(Up, maps:from_list([{cluster_node:name(Node), Node} || Node <- Nodes]))}).
+    Started = Run#run{up = maps:merge(Up, maps:from_list([{cluster_node:name(Node), Node} || Node <- Nodes]))},
+    #run{apart = Apart} = Together = together(From, Started),
+    %% One that had acknowledged alone starts with what it had when it went.
+    Stale = [{Name, map_get(Name, Gone), clock_ms()} || Name <- Names],
+    Together#run{apart = Stale ++ Apart, gone = maps:without(Names, Gone)}.
 
 %% Producers of the nodes that run get on.
 progress(#run{up = Up, load = Load}) -> cluster_load:acknowledged_of(Load, maps:values(Up), 3).
