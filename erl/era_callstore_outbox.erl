@@ -135,7 +135,7 @@ pending([], #state{draining = Draining} = State) ->
     lists:foreach(fun(From) -> gen_server:reply(From, ok) end, Draining),
     {noreply, State#state{phase = idle, draining = []}};
 pending(Items, #state{worker = Worker} = State) ->
-    case in_term(State) of
+    case reached(State) andalso in_term(State) of
         true ->
             ?CRASH_POINT(deliver_before),
             ok = era_callstore_sink_worker:deliver(Worker, [item(Item) || Item <- Items]),
@@ -144,6 +144,9 @@ pending(Items, #state{worker = Worker} = State) ->
         false ->
             {stop, {shutdown, fenced}, State}
     end.
+
+%% A sink is given what no kill of all copies at one moment takes back: the next term would issue it with other content.
+reached(#state{group = Group}) -> era_callstore_writer:reached(Group) =:= ok.
 
 item({Cid, Revision, [Domain | _] = Domains, EndTs, Record, Projection}) ->
     #{

@@ -6,25 +6,21 @@
 %%% While one commit runs the next row gathers, so the size of a row follows the load; a lone chunk waits for nothing.
 %%% No commit begins while a passive copy lacks more than lag_bytes; what waits then is bounded by the queue.
 %%% Always holds: an answer {ok, …} comes after the commit and after the fold, and after every copy has what is to
-%%% survive the death of its VM. A row has at most 4,096 events and 1 MiB, unless one chunk alone has more. Bytes on the
-%%% way to this process are counted in Queue before they are sent.
+%%% survive the death of its VM. Bytes on the way to this process are counted in Queue before they are sent.
 %%% A writer whose term is over writes nothing, stops at once and answers nobody: callers see it go and look again. So
 %%% does one whose node was paused: another may be active by now.
 %%% Called by: the term's supervisor and era_callstore_term (start, stop/1), era_callstore_group (nodes/2), ticker and
-%%% outbox (attach/2, settle/1), era_callstore_union elsewhere (quiet/2). Chunks come from era_callstore_submit, by
-%%% message.
+%%% outbox (attach/2, settle/1, reached/1), era_callstore_union elsewhere (quiet/2). Chunks come from era_callstore_submit.
 %%% Must never: look into a chunk, wait for a sink, or serve two terms.
 -module(era_callstore_writer).
 
--export([start_link/1, attach/2, settle/1, quiet/2, nodes/2, stop/1]).
+-export([start_link/1, attach/2, settle/1, reached/1, quiet/2, nodes/2, stop/1]).
 -export([init/2, system_continue/3, system_terminate/4, system_get_state/1, system_code_change/4]).
 -export_type([options/0]).
 
 -include_lib("kernel/include/logger.hrl").
 -include("era_callstore_crash.hrl").
 
--define(ROW_EVENTS, 4096).
--define(ROW_BYTES, 1048576).
 %% Revisions decided at once, so that a flood of ends does not hold the producers.
 -define(ISSUE_MAX, 64).
 %% How long revisions wait for a row with which they can go: one of their own costs as much as that of a producer.
@@ -62,12 +58,6 @@
     bells = [] :: [era_callstore_wake:bell()]
 }).
 
-%% Chunks of one row, newest first.
--type entry() :: {
-    ReplyTo :: reference() | none, era_callstore_nif:chunk(), Count :: pos_integer(), Bytes :: non_neg_integer()
-}.
--record(row, {entries = [] :: [entry()], events = 0 :: non_neg_integer(), bytes = 0 :: non_neg_integer()}).
-
 -spec start_link(options()) -> {ok, pid()} | {error, term()}.
 start_link(Options) -> proc_lib:start_link(?MODULE, init, [self(), Options], infinity, [
     link, {message_queue_data, off_heap}
@@ -90,12 +80,17 @@ nodes(Group, Nodes) ->
 
 %% @doc Time has passed: issues the revisions that are due and returns when none is left.
 -spec settle(Group :: pos_integer()) -> ok | {error, no_active | gone}.
-settle(Group) ->
+settle(Group) -> asked(Group, fun(Ref) -> [issue, {settled, Ref}] end).
+
+%% @doc Returns when what has been folded so far is acknowledged, or could be: every copy has what is to survive.
+-spec reached(Group :: pos_integer()) -> ok | {error, no_active | gone}.
+reached(Group) -> asked(Group, fun(Ref) -> [{reached, Ref}] end).
+
+asked(Group, Messages) ->
     case era_callstore_router:writer(Group) of
         {Pid, _, _} ->
             Ref = erlang:monitor(process, Pid, [{alias, reply_demonitor}]),
-            Pid ! issue,
-            Pid ! {settled, Ref},
+            _ = [Pid ! Message || Message <- Messages(Ref)],
             receive
                 {Ref, ok} -> ok;
                 {'DOWN', Ref, process, _, _} -> {error, gone}
@@ -143,13 +138,14 @@ init(Parent, #{term := Term, from := From, store := Store, flush := Flush} = Opt
 loop(State) ->
     receive
         {append, Ref, Chunk, Count, Bytes} ->
-            commit(with_revisions(gather(add(Ref, Chunk, Count, Bytes, #row{})), State), State);
+            Row = era_callstore_row:gather(era_callstore_row:add(Ref, Chunk, Count, Bytes, era_callstore_row:new())),
+            commit(with_revisions(Row, State), State);
         issue ->
             loop(State#state{due = true});
         {settled, Ref} when State#state.due, map_size(State#state.quiet) =:= 0 ->
             self() ! {settled, Ref},
             issue(State);
-        {settled, Ref} ->
+        {Asked, Ref} when Asked =:= settled; Asked =:= reached ->
             Ref ! {Ref, ok},
             loop(State);
         {era_callstore_view, folded, View, Epoch, Seq} ->
@@ -185,35 +181,25 @@ issue_in(_State) -> infinity.
 
 %% Everything sent before the retraction is still in the mailbox; what comes after it is refused by our end.
 finish(State) ->
-    case gather(#row{}) of
-        #row{entries = []} ->
+    Row = era_callstore_row:gather(era_callstore_row:new()),
+    case era_callstore_row:is_empty(Row) of
+        true ->
             _ = era_callstore_feed:flush(State#state.said),
             exit(normal);
-        Row ->
+        false ->
             finish(committed(Row, State))
     end.
-
-gather(#row{events = Events, bytes = Bytes} = Row) when Events >= ?ROW_EVENTS; Bytes >= ?ROW_BYTES ->
-    Row;
-gather(Row) ->
-    receive
-        {append, Ref, Chunk, Count, Bytes} -> gather(add(Ref, Chunk, Count, Bytes, Row))
-    after 0 -> Row
-    end.
-
-add(Ref, Chunk, Count, Bytes, #row{entries = Entries, events = Events, bytes = Total} = Row) ->
-    Row#row{entries = [{Ref, Chunk, Count, Bytes} | Entries], events = Events + Count, bytes = Total + Bytes}.
 
 %% What came while a copy was waited for goes along.
 commit(Row, State) ->
     case era_callstore_credit:behind(State#state.credit) of
         [] -> loop(committed(Row, State));
-        _ -> loop(committed(gather(Row), wait(State)))
+        _ -> loop(committed(era_callstore_row:gather(Row), wait(State)))
     end.
 
-committed(#row{entries = Reversed, bytes = Bytes}, State) ->
+committed(Row, State) ->
     #state{term = Term, seq = Seq, said = Place, queue = Queue} = State,
-    Entries = lists:reverse(Reversed),
+    {Entries, Bytes} = era_callstore_row:written(Row),
     Chunks = [Chunk || {_, Chunk, _, _} <- Entries],
     ok = atomics:sub(Queue, 1, lists:sum([B || {Ref, _, _, B} <- Entries, Ref =/= none])),
     ok = not_paused(State),
@@ -312,27 +298,23 @@ answer([{Ref, _, _, _} | Entries], [Answer | Answers]) ->
 
 %% Revisions that are due: with what waits, alone when nothing does.
 issue(State) ->
-    case with_revisions(#row{}, State) of
-        #row{entries = []} -> loop(State#state{due = false});
-        Row -> commit(gather(Row), State)
+    Row = with_revisions(era_callstore_row:new(), State),
+    case era_callstore_row:is_empty(Row) of
+        true -> loop(State#state{due = false});
+        false -> commit(era_callstore_row:gather(Row), State)
     end.
 
 %% They are decided by what is folded so far, so they stand before everything else in the row.
 with_revisions(Row, #state{quiet = Quiet, due = Due}) when map_size(Quiet) > 0; not Due ->
     Row;
-with_revisions(#row{entries = Entries} = Row, #state{term = #{epoch := Epoch}, store = Store, node = Node}) ->
+with_revisions(Row, #state{term = #{epoch := Epoch}, store = Store, node = Node}) ->
     ?CRASH_POINT(issue_before),
     case era_callstore_nif:issue(Store, era_callstore_clock:now_ms(), Epoch, Node, ?ISSUE_MAX) of
         none ->
             Row;
         Chunk ->
             ?CRASH_POINT(issue_decided),
-            Bytes = byte_size(Chunk),
-            Row#row{
-                entries = Entries ++ [{none, Chunk, ?ISSUE_MAX, Bytes}],
-                events = Row#row.events + ?ISSUE_MAX,
-                bytes = Row#row.bytes + Bytes
-            }
+            era_callstore_row:add_before(Chunk, ?ISSUE_MAX, Row)
     end.
 
 %% --- passive copies that are behind
