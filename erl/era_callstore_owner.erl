@@ -1,11 +1,12 @@
 %%% Who owns a dialog, as role code says it and as it stands in events: the two forms of one thing.
 %%%
 %%% Always holds: from_binary(to_binary(Owner)) =:= {ok, Owner}; the text form is printable.
-%%% Called by: the put path, queries, and the watch of owners.
-%%% Must never: create an atom from outside: a node or name that this node does not know yet is no owner to monitor.
+%%% Called by: the put path, queries, jobs, and the watch of owners.
+%%% Must never: create an atom from outside. from_log/1 creates those of owners in the log, where only role code can
+%%% have named them, as atoms of its own.
 -module(era_callstore_owner).
 
--export([to_binary/1, from_binary/1]).
+-export([to_binary/1, from_binary/1, from_log/1, node_of/1]).
 -export_type([owner/0]).
 
 -type owner() :: pid() | {Name :: atom(), node()} | node() | {external, binary()}.
@@ -47,9 +48,42 @@ from_binary(<<"node:", Node/binary>>) ->
 from_binary(_) ->
     error.
 
+%% @doc The Erlang form of an owner that the log names, also where this node has not heard of its node since it started.
+-spec from_log(binary()) -> {ok, owner()} | error.
+from_log(Text) ->
+    case from_binary(Text) of
+        {ok, Owner} -> {ok, Owner};
+        error -> new(Text)
+    end.
+
+new(<<"pid:", Encoded/binary>>) ->
+    try binary_to_term(base64:decode(Encoded)) of
+        Pid when is_pid(Pid) -> {ok, Pid};
+        _ -> error
+    catch
+        error:_ -> error
+    end;
+new(<<"name:", Rest/binary>>) ->
+    case binary:split(Rest, <<" ">>) of
+        [Name, Node] -> known(fun() -> {binary_to_atom(Name), binary_to_atom(Node)} end);
+        _ -> error
+    end;
+new(<<"node:", Node/binary>>) when Node =/= <<>> ->
+    known(fun() -> binary_to_atom(Node) end);
+new(_) ->
+    error.
+
+%% @doc The node that an owner is on; `none' for one outside of Erlang.
+-spec node_of(owner()) -> node() | none.
+node_of({external, _}) -> none;
+node_of(Pid) when is_pid(Pid) -> node(Pid);
+node_of({_Name, Node}) -> Node;
+node_of(Node) -> Node.
+
 known(Fun) ->
     try
         {ok, Fun()}
     catch
-        error:badarg -> error
+        error:badarg -> error;
+        error:system_limit -> error
     end.

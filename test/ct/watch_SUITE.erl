@@ -18,6 +18,11 @@
     the_next_active_watches_the_same_owners/1
 ]).
 
+-import(watch_cluster, [
+    stores/1, b2b/2, in_conversation/3, kill/3, watch/1, told/1, monitors/1, record/2, ready/2, finish/2, call/3, until/1,
+    cid/1, events/1, alive/1, rec_info/1
+]).
+
 suite() -> [{timetrap, {minutes, 3}}].
 
 all() ->
@@ -36,51 +41,12 @@ all() ->
 
 init_per_suite(Config) ->
     Dir = ?config(priv_dir, Config),
-    Examples = filename:join(Dir, "examples"),
-    ok = filelib:ensure_path(Examples),
-    Sources = filelib:wildcard(filename:join([os_command:repository(), "examples", "watch", "*.erl"])),
-    [{ok, _} = compile:file(Source, [{outdir, Examples}, warnings_as_errors, return_errors]) || Source <- Sources],
-    Watch = #{
-        end_grace_ms => 200, end_grace_orderly_ms => 3000, node_grace_ms => 1000, takeover_grace_ms => 300,
-        stop_wait_ms => 200, rtp_suspect_ms => 300, probe_ms => 800, repeat_ms => 100, mix_retry_ms => 100,
-        mix_retry_max_ms => 200, ends_per_s => 100, rescue_ms => 2000
-    },
     Settings = #{
-        sinks => [{collection, #{}}], watch => Watch, probe => callstore_example_probe,
-        mixer => callstore_example_mixer, rescue => callstore_example_rescue,
-        %% A b2b that one of the instances loses is not to divide the instances.
-        vm => ["-pa", Examples, "-kernel", "prevent_overlapping_partitions", "false", "-env", "CALLSTORE_SPOOL", filename:join(Dir, "spool")]
+        probe => callstore_example_probe, mixer => callstore_example_mixer, rescue => callstore_example_rescue
     },
-    %% The owner of the peers is this process' keeper: a case ends, the nodes stay.
-    Keeper = keeper(fun() ->
-        Plans = cluster_node:plan(filename:join(Dir, "cluster"), 2, Settings),
-        Stores = cluster_node:start(Plans),
-        _ = cluster_node:settled(Stores),
-        Stores
-    end),
-    [{keeper, Keeper}, {spool, filename:join(Dir, "spool")} | Config].
+    watch_cluster:start(Settings, [{spool, filename:join(Dir, "spool")} | Config]).
 
-end_per_suite(Config) ->
-    {Pid, Stores} = ?config(keeper, Config),
-    [_ = (catch cluster_node:stop(Store)) || Store <- Stores],
-    exit(Pid, kill),
-    ok.
-
-%% Peers end with the process that started them; this one lives as long as the suite.
-keeper(Start) ->
-    Suite = self(),
-    Pid = spawn(fun() ->
-        process_flag(trap_exit, true),
-        Suite ! {self(), Start()},
-        receive stop -> ok end
-    end),
-    Monitor = erlang:monitor(process, Pid),
-    receive
-        {Pid, Stores} -> erlang:demonitor(Monitor, [flush]), {Pid, Stores};
-        {'DOWN', Monitor, process, _, Reason} -> error(Reason)
-    end.
-
-stores(Config) -> element(2, ?config(keeper, Config)).
+end_per_suite(Config) -> watch_cluster:stop(Config).
 
 %% --- cases
 
@@ -239,75 +205,3 @@ the_next_active_watches_the_same_owners(Config) ->
     ?assert(Epoch > 1),
     ?assertEqual(99, call(Next, count, [#{}])),
     cluster_node:stop(B2b).
-
-%% --- owners
-
-b2b(Config, Name) ->
-    Node = list_to_atom(lists:concat(["b2b_", os:getpid(), "_", erlang:unique_integer([positive]), "@127.0.0.1"])),
-    cluster_node:boot(#{name => Node, dir => filename:join(?config(priv_dir, Config), Name), settings => #{}, vm => []}, []).
-
-%% Calls in conversation, each served by a process of its own.
-in_conversation(Store, B2b, Numbers) ->
-    Owners = cluster_node:call(B2b, watch_owner, start_many, [[dialog(N) || N <- Numbers]]),
-    true = cluster_node:call(Store, net_kernel, connect_node, [cluster_node:name(B2b)]),
-    lists:foreach(
-        fun({N, Owner}) -> {ok, #{accepted := 3}} = call(Store, put, [alive(N), #{owner => Owner}]) end,
-        lists:zip(Numbers, Owners)
-    ),
-    until(fun() -> monitors(Store) >= length(Numbers) end),
-    Owners.
-
-kill(B2b, Owner, kill) -> true = cluster_node:call(B2b, erlang, exit, [Owner, kill]);
-kill(B2b, Owner, Reason) -> {end_as, Reason} = cluster_node:call(B2b, erlang, send, [Owner, {end_as, Reason}]).
-
-%% --- what the store says
-
-watch(Store) ->
-    #{groups := #{1 := Group}} = call(Store, status, []),
-    maps:get(watch, Group, #{}).
-
-%% How often something was seen of owners and nodes.
-told(Store) ->
-    [Told] = [Value || {evidence_told, _, Value} <- cluster_node:call(Store, era_callstore_counters, all, [])],
-    Told.
-
-monitors(Store) -> maps:get(monitors, watch(Store), 0).
-
-%% The newest revision of a call's record, once there is one.
-record(Store, N) -> hd(ready(Store, N)).
-
-ready(Store, N) ->
-    until(fun() -> call(Store, record, [cid(N)]) =/= [] end),
-    call(Store, record, [cid(N)]).
-
-finish(Store, N) ->
-    {ok, _} = call(Store, put, [lists:nthtail(3, events(N))]),
-    _ = record(Store, N).
-
-call(Node, Function, Arguments) -> cluster_node:call(Node, era_callstore, Function, Arguments).
-
-until(Holds) -> cluster_node:until(condition, Holds).
-
-%% --- calls
-
-cid(N) -> era_callstore_test_app:cid(N).
-
-dialog(N) -> <<"d", (integer_to_binary(N))/binary>>.
-
-events(N) -> era_callstore_test_app:events(N).
-
-%% Invite, dialog, answer.
-alive(N) ->
-    [Invite, Init, #{<<"data">> := Data} = Start | _] = events(N),
-    [Invite, Init, Start#{<<"data">> := Data#{<<"mgctxid">> => <<"ctx", (integer_to_binary(N))/binary>>}}].
-
-rec_info(N) ->
-    [_, _, #{<<"data">> := Data} = Start | _] = events(N),
-    Start#{
-        <<"type">> := <<"rec_info">>,
-        <<"data">> := Data#{
-            <<"eventid">> => iolist_to_binary(io_lib:format("e0000009-0000-4000-8000-~12..0b", [N])),
-            <<"domain">> => <<"alfa.era.test">>,
-            <<"isrec">> => true
-        }
-    }.
