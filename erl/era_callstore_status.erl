@@ -45,6 +45,8 @@
     site := binary() | none,
     node := node(),
     groups := #{pos_integer() => group_status()},
+    %% modules of the platform that are asked or told here, `off' where none is set
+    behaviours => #{probe | mixer | rescue => module() | off, handlers => off | [Name :: binary(), ...]},
     %% of the chunks that this node writes
     chunk_version => era_callstore_chunk_version:version(),
     %% nodes whose Mnesia runs apart from the one here, and whether era_callstore:heal/1 is awaited for this node
@@ -58,9 +60,10 @@
 -spec status() -> status().
 status() ->
     case era_callstore_config:in_force() of
-        {ok, #{site := Site, groups := Groups}} ->
+        {ok, #{site := Site, groups := Groups} = Config} ->
             (era_callstore_heal:apart())#{
                 site => Site, node => node(), groups => maps:map(fun(Group, _) -> group(Group) end, Groups),
+                behaviours => (era_callstore_behaviours:configured(Config))#{handlers => handler_names(Config)},
                 chunk_version => era_callstore_chunk_version:written()
             };
         {error, not_running} ->
@@ -129,12 +132,17 @@ watch(Group) ->
 
 handlers(Group) ->
     case era_callstore_config:in_force() of
-        {ok, #{handlers := [_ | _] = Handlers}} ->
-            Names = [Name || #{name := Name} <- Handlers],
-            #{handlers => maps:from_list([{N, era_callstore_router:noted({handler, Group, N})} || N <- Names])};
-        _ ->
+        {ok, Config} ->
+            case handler_names(Config) of
+                off -> #{handlers => off};
+                Names -> #{handlers => maps:from_list([{N, era_callstore_router:noted({handler, Group, N})} || N <- Names])}
+            end;
+        {error, not_running} ->
             #{handlers => off}
     end.
+
+handler_names(#{handlers := []}) -> off;
+handler_names(#{handlers := Handlers}) -> [Name || #{name := Name} <- Handlers].
 
 %% Of the term in force, whosever it is.
 epoch(Group) ->
@@ -154,13 +162,22 @@ of_store(Group, Store) ->
 
 %% @doc The status as lines for a terminal.
 -spec table(status()) -> unicode:chardata().
-table(#{site := Site, node := Node, groups := Groups}) ->
+table(#{site := Site, node := Node, groups := Groups} = Status) ->
     Head = [
         "group", "state", "instance", "active", "epoch", "copies", "lag rows", "live", "closed", "log rows", "log", "RAM",
         "outbox"
     ],
-    Rows = [row(Group, Status) || {Group, Status} <- lists:sort(maps:to_list(Groups))],
-    [io_lib:format("site ~ts, node ~ts~n", [Site, Node]) | aligned([Head | Rows])].
+    Rows = [row(Group, Of) || {Group, Of} <- lists:sort(maps:to_list(Groups))],
+    [io_lib:format("site ~ts, node ~ts~n", [Site, Node]), behaviours(Status) | aligned([Head | Rows])].
+
+behaviours(#{behaviours := Behaviours}) ->
+    Said = [[atom_to_list(Kind), $\s, asked(maps:get(Kind, Behaviours))] || Kind <- [probe, mixer, rescue, handlers]],
+    [lists:join(", ", Said), $\n];
+behaviours(#{}) ->
+    [].
+
+asked(Names) when is_list(Names) -> lists:join($\s, Names);
+asked(Module) -> atom_to_list(Module).
 
 row(Group, #{state := State, instance := Instance, active := Active, copies := Copies, outbox := Outbox} = Status) ->
     #{epoch := Epoch, lag_chunks := Lag, live := Live, closed := Closed, log_chunks := Rows} = Status,

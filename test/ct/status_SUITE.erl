@@ -109,8 +109,9 @@ the_table_has_a_row_for_each_group_in_straight_columns(Config) ->
         begin
             Status = cluster_node:call(Node, era_callstore, status, []),
             Text = unicode:characters_to_list(cluster_node:call(Node, era_callstore_status, table, [Status])),
-            [First, Head, One, Two] = string:lexemes(Text, "\n"),
+            [First, Asked, Head, One, Two] = string:lexemes(Text, "\n"),
             ?assertMatch({match, _}, re:run(First, atom_to_list(cluster_node:name(Node)))),
+            ?assertEqual("probe off, mixer off, rescue off, handlers off", Asked),
             ?assertMatch([_], lists:usort([string:length(Line) || Line <- [Head, One, Two]])),
             Cells = [[Cell || Cell <- re:split(string:trim(Line), " {2,}", [{return, list}])] || Line <- [Head, One, Two]],
             ?assertMatch([13], lists:usort([length(Row) || Row <- Cells])),
