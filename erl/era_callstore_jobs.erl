@@ -116,6 +116,13 @@ mixed(_Kind, _Item, State) -> State.
 is_too_late(rescue, {_Cid, _Dialog, _Owner, UntilMs}) -> era_callstore_clock:now_ms() >= UntilMs;
 is_too_late(_Kind, _Item) -> false.
 
+%% Its end was said meanwhile: it is nobody's any more.
+has_ended(Cid, #state{store = Store}) ->
+    case era_callstore_nif:verdict(Store, Cid) of
+        {_, Reason, _} -> Reason =:= <<"ended">>;
+        not_found -> true
+    end.
+
 started(State) -> started([rescue, mixer, probe], State).
 
 started([], State) ->
@@ -197,7 +204,7 @@ finished(mixer, {Cid, Attempt, _Json}, Answer, State) ->
         end,
     fact(era_callstore_nif:mixed(Cid, Became, Attempt, era_callstore_clock:now_ms()), State);
 finished(rescue, {Cid, _Dialog, _Owner, _UntilMs} = Item, {said, {ok, NewOwner}} = Answer, State) ->
-    case {era_callstore_owner:to_binary(NewOwner), is_too_late(rescue, Item)} of
+    case {era_callstore_owner:to_binary(NewOwner), is_too_late(rescue, Item) orelse has_ended(Cid, State)} of
         {{ok, _}, true} ->
             refused(rescue, Cid, {too_late, Answer}, State);
         {{ok, Text}, false} ->
