@@ -29,18 +29,14 @@
 }.
 
 -record(state, {
-    options :: options(),
     group :: pos_integer(),
     name :: binary(),
     %% behind what is done
     done :: era_callstore_reader:reader(),
     %% behind what is being handled
     reader :: era_callstore_reader:reader(),
-    phase = starting :: starting | reading | handling | backing_off,
-    worker :: pid() | undefined,
-    timer :: reference() | undefined,
+    worker :: era_callstore_worker:worker(),
     seq = 0 :: non_neg_integer(),
-    failures = 0 :: non_neg_integer(),
     told_at :: integer()
 }).
 
@@ -48,7 +44,7 @@
 start_link(Options) -> gen_server:start_link(?MODULE, Options, []).
 
 -spec init(options()) -> {ok, #state{}}.
-init(#{group := Group, handler := #{name := Name, wanted := Wanted}} = Options) ->
+init(#{group := Group, handler := #{name := Name, wanted := Wanted, module := Module, args := Args}} = Options) ->
     process_flag(trap_exit, true),
     Since =
         case era_callstore_feed:handled(Group, Name) of
@@ -56,10 +52,14 @@ init(#{group := Group, handler := #{name := Name, wanted := Wanted}} = Options) 
             Cursor -> Cursor
         end,
     Reader = era_callstore_reader:new(Group, Wanted, Since),
+    #{deliver_timeout_ms := TimeoutMs} = Options,
+    Worker = era_callstore_worker:start((maps:with([retry_min_ms, retry_max_ms], Options))#{
+        module => Module, init => [Args#{group => Group}], work => handle_events, timeout_ms => TimeoutMs
+    }),
     State = #state{
-        options = Options, group = Group, name = Name, done = Reader, reader = Reader, told_at = monotonic_ms()
+        group = Group, name = Name, done = Reader, reader = Reader, worker = Worker, told_at = monotonic_ms()
     },
-    {ok, start_handler(noted(#{}, State))}.
+    {ok, noted(#{}, State)}.
 
 -spec handle_continue(next, #state{}) -> {noreply, #state{}} | {noreply, #state{}, {continue, next}}.
 handle_continue(next, #state{reader = Reader} = State) -> read(era_callstore_reader:next(Reader), State).
@@ -71,47 +71,39 @@ handle_call(_Call, _From, State) -> {reply, {error, no_such_call}, State}.
 handle_cast(_Message, State) -> {noreply, State}.
 
 -spec handle_info(term(), #state{}) -> {noreply, #state{}} | {noreply, #state{}, {continue, next}}.
-handle_info({era_callstore_handler, Worker, ready}, #state{worker = Worker, phase = starting} = State) ->
-    {noreply, reading(cancel(State)), {continue, next}};
-handle_info({era_callstore_handler, Worker, snapshot}, #state{worker = Worker, phase = starting} = State) ->
-    {noreply, reading(anew(cancel(State))), {continue, next}};
-handle_info({era_callstore_handler, Worker, done}, #state{worker = Worker, phase = handling} = State) ->
-    {noreply, handled(cancel(State)), {continue, next}};
-handle_info({era_callstore_handler, Worker, {refused, Reason}}, #state{worker = Worker, phase = handling} = State) ->
-    {noreply, back_off(Reason, cancel(State))};
-handle_info({era_callstore_handler, Worker, {failed, Reason}}, #state{worker = Worker} = State) ->
-    {noreply, back_off(Reason, without_worker(cancel(State)))};
-handle_info({'EXIT', Worker, Reason}, #state{worker = Worker} = State) ->
-    {noreply, back_off({crashed, Reason}, without_worker(cancel(State)))};
-handle_info({timeout, Timer, too_long}, #state{timer = Timer, worker = Worker} = State) ->
-    exit(Worker, kill),
-    {noreply, back_off(too_long, without_worker(State#state{timer = undefined}))};
-handle_info({timeout, Timer, retry}, #state{timer = Timer, worker = undefined} = State) ->
-    {noreply, start_handler(State#state{timer = undefined})};
-handle_info({timeout, Timer, retry}, #state{timer = Timer} = State) ->
-    {noreply, reading(State#state{timer = undefined}), {continue, next}};
-handle_info(next, #state{phase = reading} = State) ->
-    {noreply, State, {continue, next}};
-handle_info(Message, #state{phase = reading, reader = Reader} = State) ->
-    case era_callstore_reader:heard(Message, Reader) of
-        ignore -> {noreply, State};
-        Heard -> read(Heard, State)
-    end;
-handle_info(_Other, State) ->
-    {noreply, State}.
+handle_info(Message, #state{worker = Worker} = State) ->
+    case era_callstore_worker:heard(Message, Worker) of
+        {ready, Idle} -> {noreply, reading(State#state{worker = Idle}), {continue, next}};
+        {snapshot, Idle} -> {noreply, reading(anew(State#state{worker = Idle})), {continue, next}};
+        {done, Idle} -> {noreply, handled(State#state{worker = Idle}), {continue, next}};
+        {failed, Reason, PauseMs, Pausing} -> {noreply, back_off(Reason, PauseMs, State#state{worker = Pausing})};
+        {again, Idle} -> {noreply, reading(State#state{worker = Idle}), {continue, next}};
+        {starting, Starting} -> {noreply, State#state{worker = Starting}};
+        ignore -> said(Message, State)
+    end.
 
 -spec terminate(term(), #state{}) -> ok.
 terminate(_Reason, #state{worker = Worker} = State) ->
-    _ = Worker =/= undefined andalso era_callstore_handler_worker:stop(Worker, ?STOP_MS),
+    ok = era_callstore_worker:stop(Worker, ?STOP_MS),
     tell(true, State).
 
 %% --- steps
 
-start_handler(#state{options = #{handler := #{module := Module, args := Args}}, group = Group} = State) ->
-    Worker = era_callstore_handler_worker:start_link(Module, Args#{group => Group}),
-    limit(State#state{worker = Worker, phase = starting}).
+%% What the reader hears while the handler has nothing to do; else it stands.
+said(Message, #state{worker = Worker, reader = Reader} = State) ->
+    case era_callstore_worker:is_idle(Worker) of
+        false ->
+            {noreply, State};
+        true when Message =:= next ->
+            {noreply, State, {continue, next}};
+        true ->
+            case era_callstore_reader:heard(Message, Reader) of
+                ignore -> {noreply, State};
+                Heard -> read(Heard, State)
+            end
+    end.
 
-reading(#state{done = Done} = State) -> State#state{phase = reading, reader = Done}.
+reading(#state{done = Done} = State) -> State#state{reader = Done}.
 
 anew(#state{done = Done} = State) -> State#state{done = era_callstore_reader:resync(Done)}.
 
@@ -123,23 +115,16 @@ read({away, Reader}, State) ->
 read({items, [], Reader}, State) ->
     {noreply, passed(State#state{reader = Reader, done = Reader}), {continue, next}};
 read({items, Items, Reader}, #state{worker = Worker} = State) ->
-    ok = era_callstore_handler_worker:handle(Worker, Items),
     {Seq, _} = lists:last(Items),
-    {noreply, limit(State#state{phase = handling, reader = Reader, seq = Seq})}.
+    {noreply, State#state{worker = era_callstore_worker:work(Items, Worker), reader = Reader, seq = Seq}}.
 
-handled(#state{reader = Reader, failures = Failures} = State) ->
-    Recovered =
-        case Failures of
-            0 ->
-                State;
-            _ ->
-                ?LOG_NOTICE(#{
-                    what => "a handler works again", group => State#state.group, handler => State#state.name,
-                    after_failures => Failures
-                }),
-                State#state{failures = 0}
-        end,
-    passed(noted(#{}, Recovered#state{phase = reading, done = Reader})).
+handled(#state{reader = Reader, worker = Worker, group = Group, name = Name} = State) ->
+    {Failures, Recovered} = era_callstore_worker:recovered(Worker),
+    _ = [
+        ?LOG_NOTICE(#{what => "a handler works again", group => Group, handler => Name, after_failures => Failures})
+     || Failures > 0
+    ],
+    passed(noted(#{}, State#state{worker = Recovered, done = Reader})).
 
 %% Progress, for this copy at once, for the others now and then.
 passed(#state{told_at = At} = State) ->
@@ -154,35 +139,24 @@ tell(ToPeers, #state{group = Group, name = Name, done = Done}) ->
         Cursor -> era_callstore_feed:handled(Group, Name, {Cursor, ToPeers})
     end.
 
-back_off(Reason, #state{options = Options, failures = Failures, group = Group, name = Name} = State) ->
+back_off(Reason, PauseMs, #state{worker = Worker, group = Group, name = Name} = State) ->
     era_callstore_counters:add(handlers_failed, 1),
-    #{retry_min_ms := Min, retry_max_ms := Max} = Options,
-    Wait = min(Max, Min bsl min(Failures, 20)),
     ?LOG_WARNING(#{
-        what => "a handler has failed", group => Group, handler => Name, reason => Reason, failures => Failures + 1,
-        retry_in_ms => Wait
+        what => "a handler has failed", group => Group, handler => Name, reason => Reason,
+        failures => era_callstore_worker:failures(Worker), retry_in_ms => PauseMs
     }),
-    Timer = erlang:start_timer(Wait, self(), retry),
-    noted(#{reason => Reason}, State#state{phase = backing_off, failures = Failures + 1, timer = Timer}).
-
-noted(More, #state{group = Group, name = Name, seq = Seq, failures = Failures} = State) ->
-    ok = era_callstore_router:note({handler, Group, Name}, More#{seq => Seq, failures => Failures}),
-    State.
-
-limit(#state{options = #{deliver_timeout_ms := Ms}} = State) ->
-    State#state{timer = erlang:start_timer(Ms, self(), too_long)}.
-
-cancel(#state{timer = undefined} = State) ->
-    State;
-cancel(#state{timer = Timer} = State) ->
-    _ = erlang:cancel_timer(Timer),
-    State#state{timer = undefined}.
+    noted(#{reason => Reason}, forgetful(State)).
 
 %% A handler that begins anew while the live calls were being told hears them from the first.
-without_worker(#state{done = Done} = State) ->
-    case era_callstore_reader:cursor(Done) of
-        none -> anew(State#state{worker = undefined});
-        _ -> State#state{worker = undefined}
+forgetful(#state{worker = Worker, done = Done} = State) ->
+    case era_callstore_worker:is_there(Worker) orelse era_callstore_reader:cursor(Done) of
+        none -> anew(State);
+        _ -> State
     end.
+
+noted(More, #state{group = Group, name = Name, seq = Seq, worker = Worker} = State) ->
+    Failures = era_callstore_worker:failures(Worker),
+    ok = era_callstore_router:note({handler, Group, Name}, More#{seq => Seq, failures => Failures}),
+    State.
 
 monotonic_ms() -> erlang:monotonic_time(millisecond).

@@ -21,8 +21,6 @@
 -define(BATCH, 256).
 -define(GATHER_MS, 20).
 -define(STOP_MS, 4000).
-%% Back-off is drawn from this share of its length around it, so that instances do not retry in step.
--define(JITTER, 0.2).
 
 -type options() :: #{
     term := era_callstore_log:term_of_activity(),
@@ -38,11 +36,10 @@
     group :: pos_integer(),
     sink :: binary(),
     bell :: era_callstore_wake:bell(),
-    phase = backing_off :: starting | idle | gathering | delivering | backing_off,
-    worker :: pid() | undefined,
+    worker :: era_callstore_worker:worker(),
+    %% runs while what else is issued is awaited
+    gathering :: reference() | undefined,
     batch = [] :: [{binary(), pos_integer()}],
-    timer :: reference() | undefined,
-    failures = 0 :: non_neg_integer(),
     draining = [] :: [gen_server:from()]
 }).
 
@@ -64,65 +61,71 @@ drain(Group, TimeoutMs) ->
 %% --- the process
 
 -spec init(options()) -> {ok, #state{}}.
-init(#{term := #{group := Group}, sink := #{name := Name}} = Options) ->
+init(#{term := #{group := Group}, sink := #{name := Name, module := Module, args := Args}} = Options) ->
     process_flag(trap_exit, true),
     Bell = era_callstore_wake:bell(wake),
     ok = pg:join(era_callstore, {outbox, Group}, self()),
     ok = era_callstore_writer:attach(Group, Bell),
-    {ok, start_sink(#state{options = Options, group = Group, sink = Name, bell = Bell})}.
+    #{context := Context, deliver_timeout_ms := TimeoutMs} = Options,
+    Worker = era_callstore_worker:start((maps:with([retry_min_ms, retry_max_ms], Options))#{
+        module => Module, init => [Args, Context], work => deliver, timeout_ms => TimeoutMs
+    }),
+    {ok, #state{options = Options, group = Group, sink = Name, bell = Bell, worker = Worker}}.
 
 -spec handle_call(drain, gen_server:from(), #state{}) -> {noreply, #state{}} | {stop, {shutdown, term()}, #state{}}.
-handle_call(drain, From, #state{phase = Phase} = State) when Phase =:= idle; Phase =:= gathering ->
-    next(cancel(State#state{draining = [From | State#state.draining]}));
-handle_call(drain, From, State) ->
-    {noreply, State#state{draining = [From | State#state.draining]}}.
+handle_call(drain, From, #state{draining = Draining} = State) ->
+    look(State#state{draining = [From | Draining]}).
 
 -spec handle_cast(term(), #state{}) -> {noreply, #state{}}.
 handle_cast(_Message, State) ->
     {noreply, State}.
 
 -spec handle_info(term(), #state{}) -> {noreply, #state{}} | {stop, {shutdown, term()}, #state{}}.
-handle_info(wake, #state{phase = idle} = State) ->
-    gather(State);
-handle_info(wake, State) ->
-    {noreply, State};
-handle_info({era_callstore_sink, Worker, ready}, #state{worker = Worker, phase = starting} = State) ->
-    next(cancel(State));
-handle_info({era_callstore_sink, Worker, delivered}, #state{worker = Worker, phase = delivering} = State) ->
-    accepted(cancel(State));
-handle_info({era_callstore_sink, Worker, {refused, Reason}}, #state{worker = Worker, phase = delivering} = State) ->
-    {noreply, back_off(Reason, cancel(State))};
-handle_info({era_callstore_sink, Worker, {failed, Reason}}, #state{worker = Worker} = State) ->
-    {noreply, back_off(Reason, without_worker(cancel(State)))};
-handle_info({'EXIT', Worker, Reason}, #state{worker = Worker} = State) ->
-    {noreply, back_off({crashed, Reason}, without_worker(cancel(State)))};
-handle_info({timeout, Timer, too_long}, #state{timer = Timer, worker = Worker} = State) ->
-    exit(Worker, kill),
-    {noreply, back_off(too_long, without_worker(State#state{timer = undefined}))};
-handle_info({timeout, Timer, gathered}, #state{timer = Timer, phase = gathering} = State) ->
-    next(State#state{timer = undefined});
-handle_info({timeout, Timer, retry}, #state{timer = Timer, worker = undefined} = State) ->
-    {noreply, start_sink(State#state{timer = undefined})};
-handle_info({timeout, Timer, retry}, #state{timer = Timer} = State) ->
-    next(State#state{timer = undefined});
-handle_info(_Other, State) ->
-    {noreply, State}.
+handle_info(wake, #state{worker = Worker} = State) ->
+    case era_callstore_worker:is_idle(Worker) of
+        true -> gather(State);
+        false -> {noreply, State}
+    end;
+handle_info({timeout, Timer, gathered}, #state{gathering = Timer} = State) ->
+    next(State#state{gathering = undefined});
+handle_info(Message, #state{worker = Worker} = State) ->
+    case era_callstore_worker:heard(Message, Worker) of
+        {done, Idle} ->
+            ?CRASH_POINT(deliver_after),
+            accepted(State#state{worker = Idle});
+        {failed, Reason, PauseMs, Pausing} ->
+            {noreply, back_off(Reason, PauseMs, at_once(State#state{worker = Pausing, batch = []}))};
+        ignore ->
+            {noreply, State};
+        {_ReadyOrStarting, Next} ->
+            look(State#state{worker = Next})
+    end.
 
 -spec terminate(term(), #state{}) -> ok.
-terminate(_Reason, #state{worker = undefined}) -> ok;
-terminate(_Reason, #state{worker = Worker}) -> era_callstore_sink_worker:stop(Worker, ?STOP_MS).
+terminate(_Reason, #state{worker = Worker}) -> era_callstore_worker:stop(Worker, ?STOP_MS).
 
 %% --- steps
 
-start_sink(#state{options = #{sink := #{module := Module, args := Args}, context := Context}} = State) ->
-    Worker = era_callstore_sink_worker:start_link(Module, Args, Context),
-    limit(State#state{worker = Worker, phase = starting}).
+%% One that is at work, or rests, looks by itself when it is done.
+look(#state{worker = Worker} = State) ->
+    case era_callstore_worker:is_idle(Worker) of
+        true -> next(at_once(State));
+        false -> {noreply, State}
+    end.
 
 %% Who drains waits for nothing.
 gather(#state{draining = [_ | _]} = State) ->
-    next(State);
+    next(at_once(State));
+gather(#state{gathering = undefined} = State) ->
+    {noreply, State#state{gathering = erlang:start_timer(?GATHER_MS, self(), gathered)}};
 gather(State) ->
-    {noreply, State#state{phase = gathering, timer = erlang:start_timer(?GATHER_MS, self(), gathered)}}.
+    {noreply, State}.
+
+at_once(#state{gathering = undefined} = State) ->
+    State;
+at_once(#state{gathering = Timer} = State) ->
+    _ = erlang:cancel_timer(Timer),
+    State#state{gathering = undefined}.
 
 next(#state{group = Group, sink = Sink, bell = Bell} = State) ->
     ok = era_callstore_wake:answer(Bell),
@@ -133,14 +136,14 @@ next(#state{group = Group, sink = Sink, bell = Bell} = State) ->
 
 pending([], #state{draining = Draining} = State) ->
     lists:foreach(fun(From) -> gen_server:reply(From, ok) end, Draining),
-    {noreply, State#state{phase = idle, draining = []}};
+    {noreply, State#state{draining = []}};
 pending(Items, #state{worker = Worker} = State) ->
     case reached(State) andalso in_term(State) of
         true ->
             ?CRASH_POINT(deliver_before),
-            ok = era_callstore_sink_worker:deliver(Worker, [item(Item) || Item <- Items]),
+            Delivering = era_callstore_worker:work([item(Item) || Item <- Items], Worker),
             Batch = [{Cid, Revision} || {Cid, Revision, _, _, _, _} <- Items],
-            {noreply, limit(State#state{phase = delivering, batch = Batch})};
+            {noreply, State#state{worker = Delivering, batch = Batch}};
         false ->
             {stop, {shutdown, fenced}, State}
     end.
@@ -180,39 +183,25 @@ accepted(#state{group = Group, sink = Sink, batch = Batch} = State) ->
 more(?BATCH, State) -> next(State);
 more(_, State) -> gather(State).
 
-recovered(#state{failures = 0} = State) ->
-    State;
-recovered(#state{failures = Failures} = State) ->
-    ?LOG_NOTICE(#{
-        what => "a sink accepts again", group => State#state.group, sink => State#state.sink, after_failures => Failures
-    }),
-    note(#{failures => 0}, State),
-    State#state{failures = 0}.
+recovered(#state{worker = Worker, group = Group, sink = Sink} = State) ->
+    case era_callstore_worker:recovered(Worker) of
+        {0, _} ->
+            State;
+        {Failures, Recovered} ->
+            ?LOG_NOTICE(#{what => "a sink accepts again", group => Group, sink => Sink, after_failures => Failures}),
+            note(#{failures => 0}, State),
+            State#state{worker = Recovered}
+    end.
 
-back_off(Reason, #state{options = Options, failures = Failures} = State) ->
+back_off(Reason, PauseMs, #state{worker = Worker, group = Group, sink = Sink} = State) ->
     era_callstore_counters:add(deliveries_failed, 1),
-    #{retry_min_ms := Min, retry_max_ms := Max} = Options,
-    Wait = jitter(min(Max, Min bsl min(Failures, 20))),
+    Failures = era_callstore_worker:failures(Worker),
     ?LOG_WARNING(#{
-        what => "a sink did not accept", group => State#state.group, sink => State#state.sink,
-        reason => Reason, failures => Failures + 1, retry_in_ms => Wait
+        what => "a sink did not accept", group => Group, sink => Sink, reason => Reason, failures => Failures,
+        retry_in_ms => PauseMs
     }),
-    note(#{failures => Failures + 1, reason => Reason}, State),
-    Timer = erlang:start_timer(Wait, self(), retry),
-    State#state{phase = backing_off, batch = [], failures = Failures + 1, timer = Timer}.
-
-jitter(Ms) -> max(1, round(Ms * (1 - ?JITTER + 2 * ?JITTER * rand:uniform()))).
+    note(#{failures => Failures, reason => Reason}, State),
+    State.
 
 note(Said, #state{group = Group, sink = Sink}) ->
     era_callstore_router:note({outbox, Group, Sink}, Said).
-
-limit(#state{options = #{deliver_timeout_ms := Ms}} = State) ->
-    State#state{timer = erlang:start_timer(Ms, self(), too_long)}.
-
-cancel(#state{timer = undefined} = State) ->
-    State;
-cancel(#state{timer = Timer} = State) ->
-    _ = erlang:cancel_timer(Timer),
-    State#state{timer = undefined}.
-
-without_worker(State) -> State#state{worker = undefined}.

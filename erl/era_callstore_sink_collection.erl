@@ -4,7 +4,7 @@
 %%%
 %%% Always holds: what was accepted is in every copy; the same revision again changes nothing. A delivery deletes more than
 %%% it adds while there is something to delete, so what is kept does not outgrow its time.
-%%% Called by: era_callstore_sink_worker. Read through era_callstore:record/1, records/2 and collection/3.
+%%% Called by: era_callstore_worker. Read through era_callstore:record/1, records/2 and collection/3.
 %%% Must never: delete more at a time than a delivery would notice.
 -module(era_callstore_sink_collection).
 -behaviour(era_callstore_sink).

@@ -8,7 +8,7 @@
 %%% (UTC). With more than one group a group's files carry its number: records.11010.ndjson.
 %%% Always holds: whole lines only; a line torn by a crash is cut off at start and its record comes again. A batch that
 %%% cannot be written whole leaves no trace. A batch that comes again is known by the lines at the end of the file.
-%%% Called by: era_callstore_sink_worker.
+%%% Called by: era_callstore_worker.
 %%% Must never: share a file with another group or node.
 -module(era_callstore_sink_file).
 -behaviour(era_callstore_sink).
