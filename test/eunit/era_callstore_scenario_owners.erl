@@ -13,7 +13,7 @@
 
 -export([begin_world/0, end_world/0, settings/1, subscribe/0]).
 -export([owner/1, owner_down/2, node_down/1, node_up/1, watched/0, answers/1, rescues/1, idle/0]).
--export([deaths/0, mixes/0, mix_job/1, probe/1, mix/1, rescue/1, serve/1]).
+-export([deaths/0, mixes/0, mix_job/1, asked/1, probe/1, mix/1, rescue/1, serve/1]).
 -define(GROUP, 11010).
 -define(COOKIE, scenario).
 -define(BOOT_MS, 30000).
@@ -25,7 +25,7 @@ begin_world() ->
     {ok, _} = net_kernel:start([unique("scenario"), longnames]),
     true = erlang:set_cookie(?COOKIE),
     %% {{node, Label}, Peer, Node}, {{owner, Owner}}, {{dialog, Id}, Answer}, {{mix, Cid}, Times},
-    %% {{mix_job, Cid}, Job}, {{rescue, Dialog}, Owner}
+    %% {{mix_job, Cid}, Job}, {{rescue, Dialog}, Owner}, {{asked, Id}, Times}
     ?MODULE = ets:new(?MODULE, [named_table, public]),
     ok.
 
@@ -150,6 +150,7 @@ answers(Answers) ->
 
 -spec probe([era_callstore_probe:dialog()]) -> [{binary(), era_callstore_probe:answer()}].
 probe(Dialogs) ->
+    _ = [ets:update_counter(?MODULE, {asked, Id}, 1, {{asked, Id}, 0}) || #{dialogid := Id} <- Dialogs],
     [{Id, Answer} || #{dialogid := Id} <- Dialogs, {_, Answer} <- ets:lookup(?MODULE, {dialog, Id})].
 
 %% @doc From now on the conversations of these dialogs can be restored, by these owners.
@@ -191,6 +192,14 @@ mix_job(Cid) ->
     case ets:lookup(?MODULE, {mix_job, Cid}) of
         [{_, Job}] -> Job;
         [] -> absent
+    end.
+
+%% @doc How often a dialog, or a call without one, was asked for.
+-spec asked(DialogOrCid :: binary()) -> non_neg_integer().
+asked(Id) ->
+    case ets:lookup(?MODULE, {asked, Id}) of
+        [{_, Times}] -> Times;
+        [] -> 0
     end.
 
 %% @doc How many jobs the mixer took, by call.

@@ -61,7 +61,7 @@ loud(Level) -> ok = logger:set_primary_config(level, Level).
 play(Name, #{title := Title, steps := Steps} = Scenario, Variant) ->
     Run = #run{
         scenario = Scenario, variant = Variant, title = io_lib:format("~ts: ~ts, ~0p", [Name, Title, Variant]),
-        watched = mentions([<<"owner">>, <<"probe">>, <<"report">>], Steps)
+        watched = mentions([<<"owner">>, <<"probe">>, <<"report">>, <<"asked">>], Steps)
     },
     case Run#run.watched of
         true -> era_callstore_scenario_owners:begin_world();
@@ -321,6 +321,13 @@ hold(<<"find">>, ByKey, #run{scenario = Scenario}) ->
         era_callstore_scenario:differences(Filled, wanted_cid(Wanted, Scenario), found(Filled))
      || {Key, Wanted} <- maps:to_list(ByKey),
         Filled <- [era_callstore_scenario:fill(Scenario, Key, <<"1">>)]
+    ]);
+hold(<<"asked">>, ByCall, #run{scenario = Scenario} = Run) ->
+    lists:append([
+        era_callstore_scenario:differences(["asked of ", Call], Wanted, lists:sum(
+            [era_callstore_scenario_owners:asked(Id) || Id <- [dialog(Call, Run), cid(Call, Scenario)]]
+        ))
+     || {Call, Wanted} <- maps:to_list(ByCall)
     ]);
 hold(Key, ByCall, #run{scenario = Scenario}) ->
     lists:append([

@@ -103,6 +103,13 @@ impl Run<'_> {
                     let newest = newest.map(|job| json(job.as_bytes()));
                     differences(&path, &wanted, newest.as_ref(), found);
                 }
+                "asked" => {
+                    let cid = self.scenario.fill(&"{cid}".into(), call, None);
+                    let named = [self.dialog(call), label(&cid)];
+                    let probed = self.player.probed.iter();
+                    let times = probed.filter(|it| named.contains(&it.dialog)).count();
+                    differences(&path, &wanted, Some(&times.into()), found);
+                }
                 "verdicts" => {
                     let judged = self.player.store.judged(cid);
                     let verdict = judged.map(|(judged, _)| judged.verdict.name().into());
