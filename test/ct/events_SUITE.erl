@@ -8,6 +8,7 @@
 -export([
     who_listens_follows_a_kill_of_the_active_without_a_gap/1,
     who_listens_follows_a_hand_over_without_a_gap/1,
+    who_listens_at_a_fenced_instance_hears_what_the_next_one_says/1,
     a_slow_subscriber_elsewhere_costs_bounded_memory_and_is_resynced/1,
     a_dialog_whose_owner_is_killed_is_said_dead_once/1
 ]).
@@ -21,6 +22,7 @@ all() ->
     [
         who_listens_follows_a_kill_of_the_active_without_a_gap,
         who_listens_follows_a_hand_over_without_a_gap,
+        who_listens_at_a_fenced_instance_hears_what_the_next_one_says,
         a_slow_subscriber_elsewhere_costs_bounded_memory_and_is_resynced,
         a_dialog_whose_owner_is_killed_is_said_dead_once
     ].
@@ -55,6 +57,34 @@ who_listens_follows_a_hand_over_without_a_gap(Config) ->
     receive {Producer, acknowledged} -> ok after 120000 -> ct:fail(not_acknowledged) end,
     [ok = complete(Node, name(One), 1001, 3000) || Node <- [One, Two, Three]],
     ok = handled(Out, 1001, 3000),
+    [cluster_node:stop(Node) || Node <- [One, Two, Three]].
+
+%% Its term ends out of order, as when another's epoch refuses its commit: from then on it says what the other commits,
+%% and nothing of its own.
+who_listens_at_a_fenced_instance_hears_what_the_next_one_says(Config) ->
+    {[One, Two], Three, _Out} = cluster(?FUNCTION_NAME, Config),
+    ok = listening([One, Two]),
+    ok = call(Two, events_listener, put_calls, [1001, 1100, 50]),
+    ok = until(heard, fun() -> said(One, <<"invite">>) =/= [] end),
+    ok = call(One, events_listener, fence, [1]),
+    ok = until(fenced, fun() ->
+        #{groups := #{1 := #{state := State, active := Active}}} = call(One, era_callstore, status, []),
+        {State, Active} =:= {passive, name(Two)} orelse {false, {State, Active}}
+    end),
+    %% What was said while it loaded is told as live calls; from here on it follows.
+    ok = call(Three, events_listener, put_calls, [1500, 1500, 1]),
+    ok = until(followed, fun() ->
+        lists:member(cid(1500), [Cid || {_, #{<<"data">> := #{<<"cid">> := Cid}}} <- heard(One)])
+    end),
+    ok = call(Three, events_listener, put_calls, [2001, 2100, 50]),
+    Cids = [cid(N) || N <- lists:seq(2001, 2100)],
+    Heard = fun(Node) -> [{Seq, Cid} || {Seq, _} = Item <- heard(Node), [Cid] <- [invited([Item])], lists:member(Cid, Cids)] end,
+    ok = until(all_said, fun() -> lists:all(fun(Node) -> length(Heard(Node)) >= 100 end, [One, Two]) end),
+    #{groups := #{1 := #{state := State}}} = call(One, era_callstore, status, []),
+    ?assertEqual(passive, State),
+    %% One stream: under the same numbers, each event once.
+    ?assertEqual(Heard(Two), Heard(One)),
+    ?assertEqual(Cids, lists:sort([Cid || {_, Cid} <- Heard(One)])),
     [cluster_node:stop(Node) || Node <- [One, Two, Three]].
 
 a_slow_subscriber_elsewhere_costs_bounded_memory_and_is_resynced(Config) ->

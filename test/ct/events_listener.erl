@@ -3,7 +3,7 @@
 %%% Called by: events_SUITE, through cluster_node:call/4. Must never: answer with more than was heard.
 -module(events_listener).
 
--export([start/2, start_deaf/2, wake/1, heard/1, said/2, count/1, resynced/1, put_calls/3]).
+-export([start/2, start_deaf/2, wake/1, heard/1, said/2, count/1, resynced/1, put_calls/3, fence/1]).
 
 %% @doc A process of this name subscribes; returns when it has.
 -spec start(Name :: atom(), map()) -> ok.
@@ -83,3 +83,28 @@ put_calls(From, To, AtOnce) ->
     Last = min(To, From + AtOnce - 1),
     {ok, #{rejected := []}} = era_callstore:put(cluster_calls:events(alive, From, Last), #{timeout => 30000}),
     put_calls(Last + 1, To, AtOnce).
+
+%% @doc The term of the active instance here ends out of order, and it takes no other for as long as this node runs.
+-spec fence(Group :: pos_integer()) -> ok.
+fence(Group) ->
+    Caller = self(),
+    {Pid, Monitor} = spawn_monitor(fun() ->
+        {Writer, _, _} = era_callstore_router:writer(Group),
+        {dictionary, Words} = erlang:process_info(Writer, dictionary),
+        [Term | _] = proplists:get_value('$ancestors', Words),
+        Ended = erlang:monitor(process, Term),
+        Name = list_to_atom("era_callstore_group_" ++ integer_to_list(Group)),
+        %% It hears of both at once, of the end first.
+        ok = sys:suspend(Name),
+        exit(Writer, kill),
+        receive {'DOWN', Ended, process, _, _} -> ok end,
+        Held = gen_statem:send_request(Name, {hold, self()}),
+        ok = sys:resume(Name),
+        {reply, ok} = gen_statem:receive_response(Held, 30000),
+        Caller ! {self(), fenced},
+        receive after infinity -> ok end
+    end),
+    receive
+        {Pid, fenced} -> erlang:demonitor(Monitor, [flush]), ok;
+        {'DOWN', Monitor, process, Pid, Reason} -> error(Reason)
+    end.
