@@ -5,11 +5,13 @@
 %%%
 %%% Always holds: virtual time never passes an event that was not put yet; every run begins with an empty data folder of
 %%% its own; whatever goes wrong with the input, every call that ended in what was accepted gets its record, and the exit status is not 0.
-%%% Exit status: 0 all well; 1 the input had faults; 2 the demo could not run; 3 the result is not what it must be.
+%%% Exit status: as callstore_demo_act says.
 %%% Must never: use more of era_callstore than role code and an operator may, and the clock.
 -module(callstore_demo).
 
 -export([main/0, event_ms/2]).
+
+-import(callstore_demo_act, [stop/2, or_stop/1, complain/1]).
 
 %% A put takes at most this much, and no more of virtual time than this.
 -define(BATCH_LINES, 256).
@@ -17,8 +19,6 @@
 -define(BATCH_MS, 1000).
 -define(PUT_TIMEOUT_MS, 30000).
 -define(PUT_TRIES, 3).
--define(AWAIT_MS, 120000).
--define(POLL_MS, 10).
 -define(SHOWN_FAULTS, 10).
 %% After the last event: past the wait for dlg_stop, ringing, and the life of a call, with what follows from each.
 -define(ADVANCES_MS, [10000, 600000, 3600000, 90000000, 90000000]).
@@ -42,17 +42,7 @@
 %% @doc Runs the demo with the emulator's extra arguments and ends the emulator.
 -spec main() -> no_return().
 main() ->
-    [Events, Out, Dir, Tty] = init:get_plain_arguments(),
-    ok = io:setopts(standard_io, [{encoding, unicode}]),
-    Status =
-        try
-            run(Events, Out, Dir, Tty =:= "tty")
-        catch
-            throw:{demo, Code, Text} ->
-                complain(Text),
-                Code
-        end,
-    halt(Status).
+    callstore_demo_act:main(fun(#{events := Events, out := Out, dir := Dir, tty := Tty}) -> run(Events, Out, Dir, Tty) end).
 
 run(Events, Out, Dir, Tty) ->
     Lines = or_stop(callstore_demo_lines:open(Events)),
@@ -253,22 +243,14 @@ sizes() ->
     Sum = fun(Key) -> lists:sum([maps:get(Key, G) || G <- maps:values(Groups)]) end,
     #{live => Sum(live), kept => Sum(kept), memory_bytes => Sum(memory_bytes)}.
 
-await(What, Holds) -> await(What, Holds, erlang:monotonic_time(millisecond) + ?AWAIT_MS).
-
-await(What, Holds, Deadline) ->
-    case {Holds(), erlang:monotonic_time(millisecond) > Deadline} of
-        {true, _} ->
-            ok;
-        {false, true} ->
-            stop(3, io_lib:format("waited ~b s for ~ts; the status was:~n~tp", [?AWAIT_MS div 1000, What, era_callstore:status()]));
-        {false, false} ->
-            receive after ?POLL_MS -> await(What, Holds, Deadline) end
-    end.
+await(What, Holds) ->
+    Standing = fun() -> io_lib:format("; the status was:~n~tp", [era_callstore:status()]) end,
+    callstore_demo_act:await(What, Holds, Standing).
 
 status(#play{faults = Faults, more_faults = More} = Play, Left, Wrong) ->
-    lists:foreach(fun complain/1, Faults),
+    lists:foreach(fun callstore_demo_act:complain/1, Faults),
     More > 0 andalso complain(io_lib:format("and ~b more", [More])),
-    lists:foreach(fun complain/1, Wrong),
+    lists:foreach(fun callstore_demo_act:complain/1, Wrong),
     Left > 0 andalso complain(io_lib:format("~b calls had no end in what was played: they live on, without a record", [Left])),
     %% Input with faults may lack the ends of calls; whole input may not.
     case {Wrong, Play#play.faults, Left} of
@@ -277,11 +259,3 @@ status(#play{faults = Faults, more_faults = More} = Play, Left, Wrong) ->
         {[], [], 0} -> 0;
         {[], [], _} -> 3
     end.
-
-or_stop({ok, Value}) -> Value;
-or_stop({error, Text}) -> stop(2, Text).
-
--spec stop(1..3, iodata()) -> no_return().
-stop(Code, Text) -> throw({demo, Code, Text}).
-
-complain(Text) -> io:format(standard_error, "demo: ~ts~n", [Text]).

@@ -5,18 +5,19 @@
 %%%
 %%% Events are put on all nodes in turn. A batch without an answer is put again, on another node, until it has one: what a
 %%% producer does. Always holds: the virtual time is the same on all nodes and passes no event that was not put yet.
-%%% Exit status: 0 all well; 1 the input had faults; 2 the demo could not run; 3 the result is not what it must be.
+%%% Exit status: as callstore_demo_act says.
 %%% Must never: use more of era_callstore than role code and an operator may, and the clock.
 -module(callstore_demo_cluster).
 
 -export([main/0]).
+
+-import(callstore_demo_act, [stop/2, or_stop/1, complain/1, await/2]).
 
 -define(BATCH_LINES, 128).
 -define(BATCH_MS, 1000).
 -define(PUT_TIMEOUT_MS, 30000).
 -define(PUT_TRIES, 10).
 -define(AWAIT_MS, 60000).
--define(POLL_MS, 10).
 %% As in callstore_demo.
 -define(ADVANCES_MS, [10000, 600000, 3600000, 90000000, 90000000]).
 
@@ -49,17 +50,9 @@
 %% @doc Runs the demo with the emulator's extra arguments and ends the emulator.
 -spec main() -> no_return().
 main() ->
-    [Events, _Out, Dir, Tty] = init:get_plain_arguments(),
-    ok = io:setopts(standard_io, [{encoding, unicode}]),
-    Status =
-        try
-            run(Events, filename:absname(Dir), Tty =:= "tty", rate(os:getenv("RATE", "")))
-        catch
-            throw:{demo, Code, Text} ->
-                complain(Text),
-                Code
-        end,
-    halt(Status).
+    callstore_demo_act:main(fun(#{events := Events, dir := Dir, tty := Tty}) ->
+        run(Events, filename:absname(Dir), Tty, rate(os:getenv("RATE", "")))
+    end).
 
 rate("") -> 2000;
 rate(Text) ->
@@ -69,7 +62,7 @@ rate(Text) ->
     end.
 
 run(Events, Dir, Tty, Rate) ->
-    Lines = opened(callstore_demo_lines:open(Events)),
+    Lines = or_stop(callstore_demo_lines:open(Events)),
     {First, Ms, Rest} = first_line(Lines),
     Plans = callstore_demo_node:plan(Dir, 3, os:getpid()),
     lists:foreach(fun(#{dir := NodeDir}) -> _ = file:del_dir_r(NodeDir) end, Plans),
@@ -86,9 +79,6 @@ run(Events, Dir, Tty, Rate) ->
     }),
     TookMs = max(1, erlang:monotonic_time(millisecond) - Began),
     finished(back(Played), TookMs, Dir).
-
-opened({ok, Lines}) -> Lines;
-opened({error, Text}) -> stop(2, Text).
 
 started(_Node, ok) -> ok;
 started(Node, {error, Reason}) -> stop(2, io_lib:format("~ts does not start: ~tp", [callstore_demo_node:label(Node), Reason])).
@@ -279,7 +269,7 @@ finished(#play{all = [Node | _] = All} = Play, TookMs, Dir) ->
             [io_lib:format("~b copies instead of 3", [map_size(Digests)]) || map_size(Digests) =/= 3] ++
             [io_lib:format("~b calls have no record", [Left]) || Left > 0] ++
             ["nothing was killed: the file is too short" || Play#play.take_over_ms =:= undefined],
-    lists:foreach(fun complain/1, Wrong),
+    lists:foreach(fun callstore_demo_act:complain/1, Wrong),
     case {Wrong, Play#play.faults + Play#play.rejected} of
         {[_ | _], _} -> 3;
         {[], 0} -> 0;
@@ -328,17 +318,3 @@ who_is_active(Nodes) ->
     ok = await("an active instance", fun() -> actives(Nodes) =/= [] end),
     [#{instance := Instance, epoch := Epoch} | _] = actives(Nodes),
     io_lib:format("~ts is active, epoch ~b", [Instance, Epoch]).
-
-await(What, Holds) -> await(What, Holds, erlang:monotonic_time(millisecond) + ?AWAIT_MS).
-
-await(What, Holds, Deadline) ->
-    case {Holds(), erlang:monotonic_time(millisecond) > Deadline} of
-        {true, _} -> ok;
-        {false, true} -> stop(3, io_lib:format("waited ~b s for ~ts", [?AWAIT_MS div 1000, What]));
-        {false, false} -> receive after ?POLL_MS -> await(What, Holds, Deadline) end
-    end.
-
--spec stop(1..3, iodata()) -> no_return().
-stop(Code, Text) -> throw({demo, Code, Text}).
-
-complain(Text) -> io:format(standard_error, "demo: ~ts~n", [Text]).

@@ -6,18 +6,19 @@
 %%% The calls stand where they stood at the end of the file, without their ends. From then on the virtual time goes at
 %%% the pace of the real one, so the times shown are real; the limits that were shortened are printed first.
 %%% Always holds: every event of every call that is served was accepted before anybody is killed.
-%%% Exit status: as callstore_demo. Called by: `run' beside this file, in a VM of its own.
+%%% Exit status: as callstore_demo_act says. Called by: `run' beside this file, in a VM of its own.
 %%% Must never: use more of era_callstore than role code and an operator may, and the clock.
 -module(callstore_demo_deaths).
 
 -export([main/0]).
+
+-import(callstore_demo_act, [stop/2, or_stop/1, complain/1, await/2]).
 
 %% So many calls at most: they are held in memory to be given their owners.
 -define(CALLS, 3000).
 -define(LIMITS, #{end_grace_ms => 1000, node_grace_ms => 2000, rtp_suspect_ms => 1000, ends_per_s => 200}).
 -define(PACE_MS, 10).
 -define(AWAIT_MS, 60000).
--define(POLL_MS, 10).
 -define(PAGE, 500).
 %% What ends a call, or is only said of one that has ended.
 -define(ENDS, [
@@ -38,17 +39,9 @@
 %% @doc Runs the second act with the emulator's extra arguments and ends the emulator.
 -spec main() -> no_return().
 main() ->
-    [Events, _Out, Dir, Tty] = init:get_plain_arguments(),
-    ok = io:setopts(standard_io, [{encoding, unicode}]),
-    Status =
-        try
-            run(Events, filename:absname("deaths", Dir), Tty =:= "tty")
-        catch
-            throw:{demo, Code, Text} ->
-                complain(Text),
-                Code
-        end,
-    halt(Status).
+    callstore_demo_act:main(fun(#{events := Events, dir := Dir, tty := Tty}) ->
+        run(Events, filename:absname("deaths", Dir), Tty)
+    end).
 
 run(Events, Dir, Tty) ->
     {Calls, LastMs} = calls(Events),
@@ -68,9 +61,12 @@ run(Events, Dir, Tty) ->
         ref = Ref
     },
     {Third, Others} = lists:split((Total + 2) div 3, Served),
+    io:format("~b of the processes are killed~n", [length(Third)]),
     Killed = killed(Third, fun() -> callstore_demo_owners:kill_processes([Owner || {_, Owner} <- Third]) end, Act),
     ok = silent([Cid || {Cid, _} <- Third], Calls),
     Found = died(Third, Killed),
+    callstore_demo_bar:done(Found#act.bar),
+    io:format("the node is killed (SIGKILL), with ~b calls~n", [length(Others)]),
     Done = died(Others, killed(Others, fun() -> callstore_demo_owners:kill_node(Node) end, Found)),
     callstore_demo_bar:done(Done#act.bar),
     ok = await("every record delivered", fun delivered/0),
@@ -82,14 +78,10 @@ run(Events, Dir, Tty) ->
 
 %% The lines of each call that do not end it, and the time of the last.
 calls(Events) ->
-    case callstore_demo_lines:open(Events) of
-        {ok, Lines} ->
-            case calls(callstore_demo_lines:next(Lines), #{}, 0) of
-                {Calls, _} when map_size(Calls) =:= 0 -> stop(1, "no call of the file names itself by a cid");
-                {Calls, LastMs} -> {maps:map(fun(_, Reversed) -> lists:reverse(Reversed) end, Calls), LastMs}
-            end;
-        {error, Text} ->
-            stop(2, Text)
+    Lines = or_stop(callstore_demo_lines:open(Events)),
+    case calls(callstore_demo_lines:next(Lines), #{}, 0) of
+        {Calls, _} when map_size(Calls) =:= 0 -> stop(1, "no call of the file names itself by a cid");
+        {Calls, LastMs} -> {maps:map(fun(_, Reversed) -> lists:reverse(Reversed) end, Calls), LastMs}
     end.
 
 calls({line, _, Line, Next}, Calls, LastMs) ->
@@ -185,12 +177,10 @@ died(Served, Act) ->
     died([Cid || {Cid, _} <- Served], Act, erlang:monotonic_time(millisecond) + ?AWAIT_MS).
 
 died(Cids, #act{closed = Closed, total = Total} = Act, Deadline) ->
+    Bar = callstore_demo_bar:show(map_size(Closed) / Total, map_size(Closed), now_ms(Act), Act#act.bar),
     case lists:dropwhile(fun(Cid) -> is_map_key(Cid, Closed) end, Cids) of
-        [] ->
-            Act;
-        [_ | _] = Open ->
-            Bar = callstore_demo_bar:show(map_size(Closed) / Total, map_size(Closed), now_ms(Act), Act#act.bar),
-            died(Open, heard(Act#act{bar = Bar}, Open, Deadline), Deadline)
+        [] -> Act#act{bar = Bar};
+        [_ | _] = Open -> died(Open, heard(Act#act{bar = Bar}, Open, Deadline), Deadline)
     end.
 
 now_ms(#act{began = Began}) -> erlang:monotonic_time(millisecond) - Began.
@@ -235,7 +225,7 @@ finished(#act{killed = Killed, dead = Dead, total = Total} = Act, Recorded) ->
             ["a call whose owner lived is dead" || map_size(maps:without(maps:keys(Killed), Dead)) > 0] ++
             ["the mix jobs are not those of the recordings" || Jobs =/= maps:from_list([{C, 1} || C <- Recorded])] ++
             ["calls live whose owners are gone" || maps:get(live, group()) > 0],
-    lists:foreach(fun complain/1, Wrong),
+    lists:foreach(fun callstore_demo_act:complain/1, Wrong),
     ok = application:stop(era_callstore),
     case Wrong of
         [] -> 0;
@@ -277,17 +267,3 @@ newest(Records) ->
     Latest = fun(#{<<"revision">> := A}, #{<<"revision">> := B}) -> A >= B end,
     ByCall = maps:groups_from_list(fun(#{<<"cid">> := Cid}) -> Cid end, Records),
     [hd(lists:sort(Latest, Revisions)) || Revisions <- maps:values(ByCall)].
-
-await(What, Holds) -> await(What, Holds, erlang:monotonic_time(millisecond) + ?AWAIT_MS).
-
-await(What, Holds, Deadline) ->
-    case {Holds(), erlang:monotonic_time(millisecond) > Deadline} of
-        {true, _} -> ok;
-        {false, true} -> stop(3, io_lib:format("waited ~b s for ~ts", [?AWAIT_MS div 1000, What]));
-        {false, false} -> receive after ?POLL_MS -> await(What, Holds, Deadline) end
-    end.
-
--spec stop(1..3, iodata()) -> no_return().
-stop(Code, Text) -> throw({demo, Code, Text}).
-
-complain(Text) -> io:format(standard_error, "demo: ~ts~n", [Text]).

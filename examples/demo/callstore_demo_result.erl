@@ -47,7 +47,7 @@ removed(_Path, {error, enoent}) -> ok;
 removed(Path, {error, Reason}) -> unwritable(Path, Reason).
 
 -spec unwritable(string(), atom()) -> no_return().
-unwritable(Path, Reason) -> throw({demo, 2, [Path, " cannot be written: ", file:format_error(Reason)]}).
+unwritable(Path, Reason) -> callstore_demo_act:stop(2, [Path, " cannot be written: ", file:format_error(Reason)]).
 
 %% @doc Counts the records of both sinks.
 -spec collect(CdrDir :: string()) -> result().
