@@ -1,8 +1,9 @@
 %%% What an active instance asks of others: whether a dialog lives, to mix a recording, to restore a conversation.
 %%%
-%%%   ticker ──probe, mix, rescue──► [what waits] ──► a process each, with a time limit ──► evidence, or a fact in the log
-%%% Always holds: exists on the active only. Whatever the module of a platform does (crash, hang, rubbish), the answer is
-%%% one of ours: a probe that fails says `unknown', a mixer that fails has refused, a rescue that fails did not help.
+%%%   ticker ──probe, mix, rescue──► [what waits] ──► a process each, with a time limit ──► evidence, or a fact
+%%%                                                                                             in the log
+%%% Always holds: exists on the active only. Whatever the module of a platform does (crash, hang, rubbish), the answer
+%%% is one of ours: a probe that fails says `unknown', a mixer that fails has refused, a rescue that fails did not help.
 %%% What is lost with this process is asked for again: the core's looks and the log's facts say what is due.
 %%% Called by: ticker (todo/2).
 %%% Must never: call a module of a platform in this process, or decide what a wrong answer means for a call.

@@ -6,8 +6,8 @@
 %%% What is issued within GATHER_MS goes along in one batch: a delivery and its acceptance cost much more than a record.
 %%% Always holds: there is no queue here; what is pending is asked from the core each time, so nothing is lost with this
 %%% process. A batch is accepted only by an event in the log. Sinks do not know of each other.
-%%% Woken by: the writer's bell after commits. Called by: era_callstore_group starts it, status reads its note, tests and
-%%% demo call drain/2.
+%%% Woken by: the writer's bell after commits. Called by: era_callstore_group starts it, status reads its note, tests
+%%% and demo call drain/2.
 %%% Must never: run a sink's code in its own process; deliver for a term that is over.
 -module(era_callstore_outbox).
 -behaviour(gen_server).

@@ -1,7 +1,7 @@
 %%% What runs and how it is: for programs as a map, for people as a table.
 %%%
-%%% Always holds: asking costs no process that is on the way of an event anything but a lookup; every node tells the same
-%%% of the same group, except what is its own (state, lag).
+%%% Always holds: asking costs no process that is on the way of an event anything but a lookup; every node tells the
+%%% same of the same group, except what is its own (state, lag).
 %%% Called by: era_callstore, era_callstore_metrics; group_here/1 on other nodes over erpc.
 %%% Must never: fail because a node does not answer: what is not known is left out.
 -module(era_callstore_status).
@@ -135,7 +135,9 @@ handlers(Group) ->
         {ok, Config} ->
             case handler_names(Config) of
                 off -> #{handlers => off};
-                Names -> #{handlers => maps:from_list([{N, era_callstore_router:noted({handler, Group, N})} || N <- Names])}
+                Names ->
+                    Said = [{Name, era_callstore_router:noted({handler, Group, Name})} || Name <- Names],
+                    #{handlers => maps:from_list(Said)}
             end;
         {error, not_running} ->
             #{handlers => off}

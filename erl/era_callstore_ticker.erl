@@ -4,8 +4,8 @@
 %%% soon, but not more often than once in RESOLUTION_MS; evidence makes it ask at once. Where more is due at once it
 %%% rests for as long as it has worked, so that the death of a node does not starve producers.
 %%% On virtual time it does not rest, and acts only when the clock is advanced or evidence comes.
-%%% Always holds: exists on the active only; a decision is an event in the log before anything follows from it. What others
-%%% are to be asked goes to the watch and to the jobs.
+%%% Always holds: exists on the active only; a decision is an event in the log before anything follows from it. What
+%%% others are to be asked goes to the watch and to the jobs.
 %%% Called by: nobody; woken by the clock, bells and its own timer. Trims the log in passing.
 %%% Must never: decide anything itself.
 -module(era_callstore_ticker).

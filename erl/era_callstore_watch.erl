@@ -3,13 +3,13 @@
 %%%   owners of calls ──► monitors ──DOWN, nodedown, nodeup──► evidence ──► core; the ticker looks at once
 %%% A process that cannot be reached is not one that died: its node counts as down until it is connected again, and then
 %%% the process is monitored anew. Lost nodes that serve calls are called again and again.
-%%% The ticker names owners that are new to a call. In rounds the monitors are compared with all owners that serve calls:
-%%% one that serves again (a call that came back to it or was opened again, a name that was registered anew) is monitored
-%%% again; one that serves none is let go. What was told of an owner is told once, and again only when calls came to it
-%%% since: it would count against what has proven to live meanwhile.
-%%% Always holds: exists on the active only, and with it the core's watch (take_over … stand_down); one monitor an owner;
-%%% every owner of a live call that Erlang can monitor is monitored, lost with its node, or told to be down, one round
-%%% after it was named at the latest.
+%%% The ticker names owners that are new to a call. In rounds the monitors are compared with all owners that serve
+%%% calls: one that serves again (a call that came back to it or was opened again, a name that was registered anew) is
+%%% monitored again; one that serves none is let go. What was told of an owner is told once, and again only when calls
+%%% came to it since: it would count against what has proven to live meanwhile.
+%%% Always holds: exists on the active only, and with it the core's watch (take_over … stand_down); one monitor an
+%%% owner; every owner of a live call that Erlang can monitor is monitored, lost with its node, or told to be down, one
+%%% round after it was named at the latest.
 %%% Called by: ticker (owners/2), era_callstore (report/1), the status (its note).
 %%% Must never: decide that a call is dead, or wait for a node or an owner.
 -module(era_callstore_watch).

@@ -4,9 +4,10 @@
 %%%   starting ──ready──► idle ──work/2──► working ──done──► idle …
 %%%       ▲                                   │ refused, crashed, too long
 %%%       └──────── backing off ◄─────────────┘      (who has refused goes on in its process)
-%%% A state that its owner, a gen_server that traps exits, drives: every message that is not the owner's goes to heard/2.
-%%% Always holds: one batch is out at a time; whatever the module does to its process (crash, hang, exit), the owner only
-%%% sees it end or keep silent, and is told `failed' with a pause.
+%%% A state that its owner, a gen_server that traps exits, drives: every message that is not the owner's goes to
+%%% heard/2.
+%%% Always holds: one batch is out at a time; whatever the module does to its process (crash, hang, exit), the owner
+%%% only sees it end or keep silent, and is told `failed' with a pause.
 %%% Called by: era_callstore_outbox (sinks), era_callstore_handler_runner (handlers).
 %%% Must never: run the module's code in the process of its owner, or outlive the owner.
 -module(era_callstore_worker).

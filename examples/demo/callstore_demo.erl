@@ -4,7 +4,8 @@
 %%%   erl -noshell … -s callstore_demo main -extra EVENTS OUT DIR TTY          (see `run' beside this file)
 %%%
 %%% Always holds: virtual time never passes an event that was not put yet; every run begins with an empty data folder of
-%%% its own; whatever goes wrong with the input, every call that ended in what was accepted gets its record, and the exit status is not 0.
+%%% its own; whatever goes wrong with the input, every call that ended in what was accepted gets its record, and the
+%%% exit status is not 0.
 %%% Exit status: as callstore_demo_act says.
 %%% Must never: use more of era_callstore than role code and an operator may, and the clock.
 -module(callstore_demo).
@@ -42,7 +43,9 @@
 %% @doc Runs the demo with the emulator's extra arguments and ends the emulator.
 -spec main() -> no_return().
 main() ->
-    callstore_demo_act:main(fun(#{events := Events, out := Out, dir := Dir, tty := Tty}) -> run(Events, Out, Dir, Tty) end).
+    callstore_demo_act:main(fun(#{events := Events, out := Out, dir := Dir, tty := Tty}) ->
+        run(Events, Out, Dir, Tty)
+    end).
 
 run(Events, Out, Dir, Tty) ->
     Lines = or_stop(callstore_demo_lines:open(Events)),

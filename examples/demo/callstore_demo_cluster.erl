@@ -1,10 +1,11 @@
-%%% The demo of three nodes: plays a file of call events at a rate into a group of three instances, kills the active with
+%%% The demo of three nodes: plays a file of call events at a rate into a group of three instances, kills the active
+%%% with
 %%% SIGKILL half-way, starts it again, and shows that nothing of what was acknowledged is lost.
 %%%
 %%%   examples/demo/run with DEMO_MAIN=callstore_demo_cluster, RATE=events/s      (`make demo-cluster')
 %%%
-%%% Events are put on all nodes in turn. A batch without an answer is put again, on another node, until it has one: what a
-%%% producer does. Always holds: the virtual time is the same on all nodes and passes no event that was not put yet.
+%%% Events are put on all nodes in turn. A batch without an answer is put again, on another node, until it has one: what
+%%% a producer does. Always holds: the virtual time is the same on all nodes and passes no event that was not put yet.
 %%% Exit status: as callstore_demo_act says.
 %%% Must never: use more of era_callstore than role code and an operator may, and the clock.
 -module(callstore_demo_cluster).

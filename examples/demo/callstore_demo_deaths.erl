@@ -1,5 +1,6 @@
-%%% The demo's second act: the same calls, none of which has ended yet, each served by a process of another node. A third
-%%% of the processes are killed, then the node. Shows what was found of it: by which evidence, how fast, what followed.
+%%% The demo's second act: the same calls, none of which has ended yet, each served by a process of another node. A
+%%% third of the processes are killed, then the node. Shows what was found of it: by which evidence, how fast, what
+%%% followed.
 %%%
 %%%   erl -name … -s callstore_demo_deaths main -extra EVENTS OUT DIR TTY            (see `run' beside this file)
 %%%

@@ -1,7 +1,10 @@
-%% What: an example of the behaviour era_callstore_handler. It appends what is said of calls to a file, one JSON object a line, with the sequence
-%%       number beside it; the real one publishes the batch to a broker and waits for the broker's confirmation.
-%% Holds: a batch is on disc before it is answered `ok`; what comes twice after a failure is written once, as the number tells.
-%% Callers: the application, by the setting {handlers, [{callstore_example_ndjson, #{dir => "events", filter => #{events => [dlg_dead]}}}]}.
+%% What: an example of the behaviour era_callstore_handler. It appends what is said of calls to a file, one JSON object
+%%       a line, with the sequence number beside it; the real one publishes the batch to a broker and waits for the
+%%       broker's confirmation.
+%% Holds: a batch is on disc before it is answered `ok`; what comes twice after a failure is written once, as the number
+%%       tells.
+%% Callers: the application, by the setting
+%%       {handlers, [{callstore_example_ndjson, #{dir => "events", filter => #{events => [dlg_dead]}}}]}.
 -module(callstore_example_ndjson).
 
 -behaviour(era_callstore_handler).
@@ -13,7 +16,8 @@
 check(#{dir := Dir}) when is_list(Dir) -> [];
 check(Args) -> [{dir, maps:get(dir, Args, missing), wrong_value, "the name of a folder is wanted"}].
 
-%% A file per group. `{ok, State, snapshot}` instead would ask for the live calls at every start, for who keeps a picture of them.
+%% A file per group. `{ok, State, snapshot}` instead would ask for the live calls at every start, for who keeps a
+%% picture of them.
 -spec init(#{dir := file:filename(), group := pos_integer(), _ => _}) -> {ok, map()} | {error, term()}.
 init(#{dir := Dir, group := Group}) ->
     File = filename:join(Dir, lists:concat(["group", Group, ".ndjson"])),
@@ -43,7 +47,8 @@ handle_events(Items, #{handle := Handle, last := Last} = State) ->
 -spec terminate(term(), map()) -> ok | {error, term()}.
 terminate(_Reason, #{handle := Handle}) -> file:close(Handle).
 
-%% After a `resync` the numbers begin anew, maybe at one that was there; the live calls that follow all have the same one.
+%% After a `resync` the numbers begin anew, maybe at one that was there; the live calls that follow all have the same
+%% one.
 fresh({Seq, resync} = Item, {New, _Last}) -> {[Item | New], Seq - 1};
 fresh({Seq, #{<<"data">> := #{<<"snapshot">> := true}}} = Item, {New, _Last}) -> {[Item | New], Seq};
 fresh({Seq, #{<<"type">> := <<"snapshot">>}} = Item, {New, _Last}) -> {[Item | New], Seq};

@@ -1,7 +1,7 @@
 %%% An example of a mixer: leaves each job as a file in a spool folder, from where the mixing service takes it.
 %%%
-%%% Set with `{mixer, callstore_example_mixer}'; the folder is the environment variable CALLSTORE_SPOOL. A job that comes
-%%% twice is one file: its name is the cid. The file is there whole or not at all, and on the medium, before `ok'.
+%%% Set with `{mixer, callstore_example_mixer}'; the folder is the environment variable CALLSTORE_SPOOL. A job that
+%%% comes twice is one file: its name is the cid. The file is there whole or not at all, and on the medium, before `ok'.
 -module(callstore_example_mixer).
 -behaviour(era_callstore_mixer).
 

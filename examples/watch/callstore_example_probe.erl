@@ -12,8 +12,8 @@
 
 -spec probe([era_callstore_probe:dialog()]) -> [{binary(), era_callstore_probe:answer()}].
 probe(Dialogs) ->
-    Add = fun(#{dialogid := Id, owner := Owner}, All) -> maps:update_with(Owner, fun(Ids) -> [Id | Ids] end, [Id], All) end,
-    Asked = [{ask(Owner, Ids), Ids} || {Owner, Ids} <- maps:to_list(lists:foldl(Add, #{}, Dialogs))],
+    ByOwner = maps:groups_from_list(fun(#{owner := Owner}) -> Owner end, fun(#{dialogid := Id}) -> Id end, Dialogs),
+    Asked = [{ask(Owner, Ids), Ids} || {Owner, Ids} <- maps:to_list(ByOwner)],
     lists:append([answer(Request, Ids) || {Request, Ids} <- Asked]).
 
 ask(Owner, Ids) when is_pid(Owner) -> gen_server:send_request(Owner, {serves, Ids});

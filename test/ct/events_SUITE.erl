@@ -78,7 +78,10 @@ who_listens_at_a_fenced_instance_hears_what_the_next_one_says(Config) ->
     end),
     ok = call(Three, events_listener, put_calls, [2001, 2100, 50]),
     Cids = [cid(N) || N <- lists:seq(2001, 2100)],
-    Heard = fun(Node) -> [{Seq, Cid} || {Seq, _} = Item <- heard(Node), [Cid] <- [invited([Item])], lists:member(Cid, Cids)] end,
+    Heard = fun(Node) ->
+        Invited = [{Seq, Cid} || {Seq, _} = Item <- heard(Node), Cid <- invited([Item])],
+        [It || {_, Cid} = It <- Invited, lists:member(Cid, Cids)]
+    end,
     ok = until(all_said, fun() -> lists:all(fun(Node) -> length(Heard(Node)) >= 100 end, [One, Two]) end),
     #{groups := #{1 := #{state := State}}} = call(One, era_callstore, status, []),
     ?assertEqual(passive, State),

@@ -1,4 +1,5 @@
-%%% The mix of a dead dialog's recording: once in effect, asked for until it is taken, whoever is active, whoever restarts.
+%%% The mix of a dead dialog's recording: once in effect, asked for until it is taken, whoever is active, whoever
+%%% restarts.
 -module(mix_SUITE).
 
 -include_lib("common_test/include/ct.hrl").
@@ -12,7 +13,9 @@
     links_close_a_mix_over_a_take_over/1
 ]).
 
--import(watch_cluster, [stores/1, changed/2, b2b/2, in_conversation/3, kill/3, ready/2, call/3, until/1, cid/1, rec_info/1, rec_links/1]).
+-import(watch_cluster, [
+    stores/1, changed/2, b2b/2, in_conversation/3, kill/3, ready/2, call/3, until/1, cid/1, rec_info/1, rec_links/1
+]).
 
 suite() -> [{timetrap, {minutes, 3}}].
 

@@ -159,7 +159,8 @@ a_node_that_was_started_again_within_the_grace_has_lost_its_processes(Config) ->
 a_hidden_node_that_is_out_of_reach_and_back_kills_nobody(Config) ->
     [Store | _] = stores(Config),
     Node = list_to_atom(lists:concat(["hidden_b2b_", os:getpid(), "@127.0.0.1"])),
-    Plan = #{name => Node, dir => filename:join(?config(priv_dir, Config), ?FUNCTION_NAME), settings => #{}, vm => ["-hidden"]},
+    Dir = filename:join(?config(priv_dir, Config), ?FUNCTION_NAME),
+    Plan = #{name => Node, dir => Dir, settings => #{}, vm => ["-hidden"]},
     B2b = cluster_node:boot(Plan, []),
     Owners = in_conversation(Store, B2b, [1601, 1602]),
     Told = told(Store),
@@ -182,7 +183,8 @@ a_passive_judges_nothing(Config) ->
     Senses = [cluster_node:call(Active, erlang, whereis, [N]) || N <- [era_callstore_watch_1, era_callstore_jobs_1]],
     [ok = cluster_node:call(Active, sys, suspend, [Sense]) || Sense <- Senses],
     ok = kill(B2b, Owner, kill),
-    until(fun() -> not cluster_node:call(Passive, erpc, call, [cluster_node:name(B2b), erlang, is_process_alive, [Owner]]) end),
+    Lives = [cluster_node:name(B2b), erlang, is_process_alive, [Owner]],
+    until(fun() -> not cluster_node:call(Passive, erpc, call, Lives) end),
     %% A report that is given to the passive is for the active, and nobody else takes it.
     {error, no_active} = call(Passive, report, [#{kind => gone, dialogid => dialog(1701)}]),
     %% So much time passes that both would have ended the call: another has waited in vain for its dlg_stop.
@@ -213,8 +215,8 @@ owners_that_died_while_no_instance_ran_are_found_dead(Config) ->
     ),
     [
         ?assertMatch(
-            #{<<"end">> := #{<<"origin">> := <<"synthetic">>, <<"evidence">> := [#{<<"kind">> := <<"node_down">>} | _]}},
-            record(Again, N)
+            [#{<<"kind">> := <<"node_down">>} | _],
+            evidence(Again, N)
         )
      || N <- lists:seq(1801, 1804)
     ].
@@ -228,7 +230,8 @@ evidence(Store, N) ->
 %% What an instance saw, asked, and wrote into the log.
 did(Store) ->
     Counters = [evidence_told, dialogs_probed, mixes_accepted, calls_rescued, terms_begun],
-    Counted = [{C, V} || {C, _, V} <- cluster_node:call(Store, era_callstore_counters, all, []), lists:member(C, Counters)],
+    All = cluster_node:call(Store, era_callstore_counters, all, []),
+    Counted = [{Counter, Value} || {Counter, _, Value} <- All, lists:member(Counter, Counters)],
     Keys = cluster_node:call(Store, era_callstore_log, keys, [1]),
     {Counted, [Key || {_, Node, _} = Key <- Keys, Node =:= cluster_node:name(Store)]}.
 

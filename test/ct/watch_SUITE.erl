@@ -19,8 +19,8 @@
 ]).
 
 -import(watch_cluster, [
-    stores/1, b2b/2, in_conversation/3, kill/3, watch/1, told/1, monitors/1, record/2, ready/2, finish/2, call/3, until/1,
-    cid/1, events/1, alive/1, rec_info/1
+    stores/1, b2b/2, in_conversation/3, kill/3, watch/1, told/1, monitors/1, record/2, ready/2, finish/2, call/3,
+    until/1, cid/1, events/1, alive/1, rec_info/1
 ]).
 
 suite() -> [{timetrap, {minutes, 3}}].

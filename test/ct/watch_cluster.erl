@@ -1,5 +1,5 @@
-%%% Two instances of one group and nodes of a b2b beside them, for suites about owners: the instances have the modules of
-%%% examples/watch/ and short limits.
+%%% Two instances of one group and nodes of a b2b beside them, for suites about owners: the instances have the modules
+%%% of examples/watch/ and short limits.
 %%%
 %%% Always holds: the instances live as long as the suite, the nodes of a b2b as long as a case.
 %%% Called by: the suites about owners, mixes and rescues. Must never: be part of the cluster.

@@ -1,5 +1,5 @@
-%%% A mixer that does what a file in its spool folder says, and writes each thing it was asked there, so that what it was
-%%% told outlives the node that told it.
+%%% A mixer that does what a file in its spool folder says, and writes each thing it was asked there, so that what it
+%%% was told outlives the node that told it.
 %%%
 %%%   mode      take | refuse | hang: what it does, read each time
 %%%   asked     a term a line: {Node, Cid, Attempt}

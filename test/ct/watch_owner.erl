@@ -1,5 +1,5 @@
-%%% A process that serves dialogs, as a b2b does it, for suites: it answers whether it serves one, may take one over, and
-%%% ends as it is told.
+%%% A process that serves dialogs, as a b2b does it, for suites: it answers whether it serves one, may take one over,
+%%% and ends as it is told.
 %%%
 %%% Called by: watch_SUITE, inside nodes.
 -module(watch_owner).

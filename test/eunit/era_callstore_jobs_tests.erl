@@ -1,4 +1,5 @@
-%%% What is asked of a platform's modules, and what their answers do: mixes and rescues on virtual time, and what is off.
+%%% What is asked of a platform's modules, and what their answers do: mixes and rescues on virtual time, and what is
+%%% off.
 -module(era_callstore_jobs_tests).
 -behaviour(era_callstore_probe).
 -behaviour(era_callstore_mixer).
@@ -79,9 +80,8 @@ without_modules_everything_is_off_and_says_so() ->
 
 modules_that_are_set_are_named() ->
     Handler = {<<"lines">>, era_callstore_handler_tests, #{test => spawn(fun() -> receive stop -> ok end end)}},
-    Settings = #{probe => ?MODULE, mixer => ?MODULE, rescue => ?MODULE, handlers => [Handler], deliver_timeout_ms => 100},
-    with(Settings, fun() ->
-        Set = #{probe => ?MODULE, mixer => ?MODULE, rescue => ?MODULE},
+    Set = #{probe => ?MODULE, mixer => ?MODULE, rescue => ?MODULE},
+    with(Set#{handlers => [Handler], deliver_timeout_ms => 100}, fun() ->
         #{groups := #{1 := #{watch := #{behaviours := OfGroup}}}, behaviours := Behaviours} = era_callstore:status(),
         ?assertEqual(Set, OfGroup),
         ?assertEqual(Set#{handlers => [<<"lines">>]}, Behaviours),
@@ -169,7 +169,8 @@ a_mix_is_asked_for_once_whatever_speaks_for_the_death() ->
         exit(Owner, kill),
         [Speak() || _ <- lists:seq(1, 3)],
         [_, _, _, #{<<"data">> := Data} = End | _] = events(1),
-        {ok, _} = era_callstore:put(End#{<<"type">> => <<"dlg_dead">>, <<"data">> := Data#{<<"eventid">> => eventid(70)}}),
+        Own = End#{<<"type">> => <<"dlg_dead">>, <<"data">> := Data#{<<"eventid">> => eventid(70)}},
+        {ok, _} = era_callstore:put(Own),
         {Pid, {mix, #{<<"attempt">> := 1}}} = asked(),
         %% While it is at it, it is not asked beside itself, though the time for the next attempt comes.
         [Speak() || _ <- lists:seq(1, 3)],
@@ -190,8 +191,8 @@ links_close_a_mix_that_nobody_took() ->
         gone(Pid, {error, busy}),
         until(fun() -> recording(1) =:= <<"failed">> end),
         #{<<"data">> := Data} = Info = rec_info(1),
-        Links = Info#{<<"type">> => <<"call_rec_links">>, <<"data">> := Data#{<<"eventid">> => eventid(80), <<"link">> => <<"rec/1.mp3">>}},
-        {ok, _} = era_callstore:put(Links),
+        Link = Data#{<<"eventid">> => eventid(80), <<"link">> => <<"rec/1.mp3">>},
+        {ok, _} = era_callstore:put(Info#{<<"type">> => <<"call_rec_links">>, <<"data">> := Link}),
         advance(3600000),
         nothing_asked(),
         ?assertEqual(<<"mixed">>, recording(1))
