@@ -171,6 +171,7 @@ a_mix_is_asked_for_once_whatever_speaks_for_the_death() ->
         [_, _, _, #{<<"data">> := Data} = End | _] = events(1),
         Own = End#{<<"type">> => <<"dlg_dead">>, <<"data">> := Data#{<<"eventid">> => eventid(70)}},
         {ok, _} = era_callstore:put(Own),
+        until(fun() -> Speak(), is_asked() end),
         {Pid, {mix, #{<<"attempt">> := 1}}} = asked(),
         %% While it is at it, it is not asked beside itself, though the time for the next attempt comes.
         [Speak() || _ <- lists:seq(1, 3)],
