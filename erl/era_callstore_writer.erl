@@ -10,7 +10,7 @@
 %%% A writer whose term is over writes nothing, stops at once and answers nobody: callers see it go and look again. So
 %%% does one whose node was paused: another may be active by now.
 %%% Called by: the term's supervisor and era_callstore_term (start, stop/1), era_callstore_group (nodes/2), ticker and
-%%% outbox (attach/2, settle/1, reached/1), era_callstore_union elsewhere (quiet/2). Chunks come from era_callstore_submit.
+%%% outbox (attach/2, settle/1, reached/1), era_callstore_union elsewhere (quiet/2); chunks: era_callstore_submit.
 %%% Must never: look into a chunk, wait for a sink, or serve two terms.
 -module(era_callstore_writer).
 
@@ -176,7 +176,7 @@ loop(State) ->
     after issue_in(State) -> issue(State)
     end.
 
-issue_in(#state{due = true, quiet = Quiet}) when map_size(Quiet) =:= 0 -> ?ISSUE_WAIT_MS;
+issue_in(#state{due = true, quiet = Quiet}) when Quiet =:= #{} -> ?ISSUE_WAIT_MS;
 issue_in(_State) -> infinity.
 
 %% Everything sent before the retraction is still in the mailbox; what comes after it is refused by our end.
@@ -274,7 +274,7 @@ fold(Entries, Chunks, #state{store = Store} = State) ->
             %% The row is in the log: the store folded anew has it, but for a chunk that poisons.
             case era_callstore_view:rebuild(group(State), key(State)) of
                 {ok, New, Bad} ->
-                    Answers = [after_rebuild(Place, Entry, Bad) || {Place, Entry} <- numbered(Entries)],
+                    Answers = [after_rebuild(Place, Entry, Bad) || {Place, Entry} <- lists:enumerate(Entries)],
                     {Answers, unknown, State#state{store = New, due = true}};
                 {error, Reason} ->
                     over({shutdown, Reason}, State)
@@ -286,8 +286,6 @@ after_rebuild(Place, {_, _, Count, _}, Bad) ->
         true -> {error, poisoned};
         false -> {ok, {Count, 0, 0}}
     end.
-
-numbered(Entries) -> lists:zip(lists:seq(1, length(Entries)), Entries).
 
 answer([], []) -> ok;
 answer([{none, _, _, _} | Entries], [_ | Answers]) -> answer(Entries, Answers);

@@ -1,7 +1,5 @@
 //! A record on its way to a sink, as it was issued.
 
-use super::Settings;
-use super::entry::Entry;
 use crate::event::EventId;
 
 /// A record that a sink has not accepted.
@@ -19,14 +17,6 @@ pub struct Pending {
     pub record: Vec<u8>,
     /// The row of the projection, JSON, where the call has one.
     pub projection: Option<Vec<u8>>,
-}
-
-/// Calls of which a sink has not accepted a record, apart from the store.
-#[derive(Debug, Default)]
-pub struct Outgoing {
-    pub(super) settings: Settings,
-    pub(super) sink: usize,
-    pub(super) drafts: Vec<(Entry, u32)>,
 }
 
 impl Pending {
