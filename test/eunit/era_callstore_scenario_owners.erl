@@ -13,7 +13,7 @@
 
 -export([begin_world/0, end_world/0, settings/1, subscribe/0]).
 -export([owner/1, owner_down/2, node_down/1, node_up/1, watched/0, answers/1, rescues/1, idle/0]).
--export([deaths/0, mixes/0, mix_job/1, asked/1, probe/1, mix/1, rescue/1, serve/1]).
+-export([deaths/1, mixes/0, mix_job/1, asked/1, probe/1, mix/1, rescue/1, serve/1]).
 -define(GROUP, 11010).
 -define(COOKIE, scenario).
 -define(BOOT_MS, 30000).
@@ -37,6 +37,9 @@ end_world() ->
 
 unique(Name) ->
     list_to_atom(lists:concat([Name, "_", os:getpid(), "_", erlang:unique_integer([positive]), "@127.0.0.1"])).
+
+%% How long what was committed may take until it is told.
+-define(TOLD_MS, 10000).
 
 %% @doc What the application is to be set to; `true' where conversations may be rescued.
 -spec settings(boolean()) -> map().
@@ -174,15 +177,16 @@ mix(#{<<"cid">> := Cid} = Job) ->
 
 %% --- what came of it
 
-%% @doc How many `dlg_dead' the subscriber saw, by call.
--spec deaths() -> #{Cid :: binary() => pos_integer()}.
-deaths() ->
+%% @doc How many `dlg_dead' the subscriber saw, by call, once Enough of them have come. What was committed is told a moment
+%% later.
+-spec deaths(Enough :: fun((#{Cid :: binary() => pos_integer()}) -> boolean())) -> #{Cid :: binary() => pos_integer()}.
+deaths(Enough) ->
     {Ref, Known} = get(?MODULE),
     receive
         {era_callstore, Ref, _Seq, #{<<"type">> := <<"dlg_dead">>, <<"data">> := #{<<"cid">> := Cid}}} ->
             put(?MODULE, {Ref, maps:update_with(Cid, fun(N) -> N + 1 end, 1, Known)}),
-            deaths()
-    after 0 ->
+            deaths(Enough)
+    after case Enough(Known) of true -> 0; false -> ?TOLD_MS end ->
         Known
     end.
 

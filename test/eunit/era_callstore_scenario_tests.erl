@@ -314,7 +314,7 @@ hold(<<"alarms">>, Wanted, _Run) ->
     },
     era_callstore_scenario:differences("alarms", Wanted, Told);
 hold(<<"dlg_dead">>, #{<<"all">> := Wanted}, _Run) ->
-    Deaths = era_callstore_scenario_owners:deaths(),
+    Deaths = era_callstore_scenario_owners:deaths(fun(Of) -> lists:sum(maps:values(Of)) >= Wanted end),
     era_callstore_scenario:differences("dlg_dead", Wanted, lists:sum(maps:values(Deaths)));
 hold(<<"find">>, ByKey, #run{scenario = Scenario}) ->
     lists:append([
@@ -348,7 +348,8 @@ of_call(<<"projections">>, Path, Wanted, Cid) ->
     #{items := Rows} = era_callstore:collection(?PROJECTION, #{}, #{limit => 1000}),
     era_callstore_scenario:differences(Path, Wanted, newest([Row || #{<<"invite_id">> := Of} = Row <- Rows, Of =:= Cid]));
 of_call(<<"dlg_dead">>, Path, Wanted, Cid) ->
-    era_callstore_scenario:differences(Path, Wanted, maps:get(Cid, era_callstore_scenario_owners:deaths(), 0));
+    Deaths = era_callstore_scenario_owners:deaths(fun(Of) -> maps:get(Cid, Of, 0) >= Wanted end),
+    era_callstore_scenario:differences(Path, Wanted, maps:get(Cid, Deaths, 0));
 of_call(<<"mix">>, Path, Wanted, Cid) ->
     era_callstore_scenario:differences(Path, Wanted, maps:get(Cid, era_callstore_scenario_owners:mixes(), 0));
 of_call(<<"mix_jobs">>, Path, Wanted, Cid) ->
