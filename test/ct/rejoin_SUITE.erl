@@ -117,6 +117,8 @@ a_node_lost_before_the_first_look_is_known_as_lost(Config) ->
     _ = cluster_node:settled([A, C]),
     Again = cluster_node:start(PlanB),
     ok = cluster_node:call(Again, sys, suspend, [era_callstore_heal]),
+    %% It has asked A of what lineage its copy is.
+    ok = cluster_node:until(passive, fun() -> state(Again) =:= passive end),
     ok = cut([A], [Again]),
     ok = cluster_node:call(Again, sys, resume, [era_callstore_heal]),
     Lost = cluster_node:name(A),
