@@ -61,14 +61,15 @@ drain(Group, TimeoutMs) ->
 %% --- the process
 
 -spec init(options()) -> {ok, #state{}}.
-init(#{term := #{group := Group}, sink := #{name := Name, module := Module, args := Args}} = Options) ->
+init(#{term := #{group := Group} = Term, sink := #{name := Name, module := Module, args := Args}} = Options) ->
     process_flag(trap_exit, true),
     Bell = era_callstore_wake:bell(wake),
     ok = pg:join(era_callstore, {outbox, Group}, self()),
     ok = era_callstore_writer:attach(Group, Bell),
     #{context := Context, deliver_timeout_ms := TimeoutMs} = Options,
     Worker = era_callstore_worker:start((maps:with([retry_min_ms, retry_max_ms], Options))#{
-        module => Module, init => [Args, Context], work => deliver, timeout_ms => TimeoutMs
+        module => Module, init => [Args, Context], work => deliver, timeout_ms => TimeoutMs,
+        still => fun() -> in_term(Term) end
     }),
     {ok, #state{options = Options, group = Group, sink = Name, bell = Bell, worker = Worker}}.
 
@@ -137,8 +138,8 @@ next(#state{group = Group, sink = Sink, bell = Bell} = State) ->
 pending([], #state{draining = Draining} = State) ->
     lists:foreach(fun(From) -> gen_server:reply(From, ok) end, Draining),
     {noreply, State#state{draining = []}};
-pending(Items, #state{worker = Worker} = State) ->
-    case reached(State) andalso in_term(State) of
+pending(Items, #state{worker = Worker, options = #{term := Term}} = State) ->
+    case reached(State) andalso in_term(Term) of
         true ->
             ?CRASH_POINT(deliver_before),
             Delivering = era_callstore_worker:work([item(Item) || Item <- Items], Worker),
@@ -163,7 +164,7 @@ item({Cid, Revision, [Domain | _] = Domains, EndTs, Record, Projection}) ->
     }.
 
 %% Another may be active by now where this node was paused.
-in_term(#state{options = #{term := #{group := Group, epoch := Epoch, pauses := Pauses}}}) ->
+in_term(#{group := Group, epoch := Epoch, pauses := Pauses}) ->
     (Pauses =:= any orelse era_callstore_pause:count() =:= Pauses) andalso
         era_callstore_log:term(Group) =:= {Epoch, node()}.
 

@@ -27,6 +27,8 @@
     %% arguments of its init; and the function that is given a batch and the state
     init := [term()],
     work := atom(),
+    %% asked in its process before a batch is given to the module: one that waited for too long is refused as `over'
+    still => fun(() -> boolean()),
     %% how long init or a batch may take
     timeout_ms := pos_integer(),
     retry_min_ms := pos_integer(),
@@ -55,8 +57,10 @@
 -spec start(options()) -> worker().
 start(Options) -> begun(#worker{options = Options}).
 
-begun(#worker{options = #{module := Module, init := Arguments, work := Work}} = Worker) ->
-    Pid = proc_lib:spawn_link(?MODULE, init, [self(), Module, Arguments, Work]),
+begun(#worker{options = #{module := Module, init := Arguments, work := Work} = Options} = Worker) ->
+    Still = maps:get(still, Options, fun() -> true end),
+    Do = fun(Batch, State) -> done(Still(), Module, Work, Batch, State) end,
+    Pid = proc_lib:spawn_link(?MODULE, init, [self(), Module, Arguments, Do]),
     limit(Worker#worker{pid = Pid, phase = starting}).
 
 %% @doc Gives a batch to an idle one; `done' or `failed' is heard of it.
@@ -145,43 +149,46 @@ without_process(Worker) -> Worker#worker{pid = undefined}.
 %% --- in its process
 
 %% @private
--spec init(pid(), module(), [term()], Work :: atom()) -> ok.
-init(Owner, Module, Arguments, Work) ->
+-spec init(pid(), module(), [term()], Do :: fun((Batch :: [term()], State :: term()) -> term())) -> ok.
+init(Owner, Module, Arguments, Do) ->
     process_flag(trap_exit, true),
     case apply(Module, init, Arguments) of
         {ok, State} ->
             answer(Owner, ready),
-            loop(Owner, Module, Work, State);
+            loop(Owner, Module, Do, State);
         {ok, State, snapshot} ->
             answer(Owner, snapshot),
-            loop(Owner, Module, Work, State);
+            loop(Owner, Module, Do, State);
         {error, Reason} ->
             answer(Owner, {failed, Reason})
     end.
 
-loop(Owner, Module, Work, State) ->
+loop(Owner, Module, Do, State) ->
     receive
         {work, Batch} ->
-            case Module:Work(Batch, State) of
+            case Do(Batch, State) of
                 {ok, Next} ->
                     answer(Owner, done),
-                    loop(Owner, Module, Work, Next);
+                    loop(Owner, Module, Do, Next);
                 {error, Reason, Next} ->
                     answer(Owner, {refused, Reason}),
-                    loop(Owner, Module, Work, Next)
+                    loop(Owner, Module, Do, Next)
             end;
         stop ->
             terminate(Module, shutdown, State);
         {'EXIT', Owner, Reason} ->
             terminate(Module, Reason, State);
         {'EXIT', _Linked, normal} ->
-            loop(Owner, Module, Work, State);
+            loop(Owner, Module, Do, State);
         {'EXIT', _Linked, Reason} ->
             terminate(Module, Reason, State),
             exit(Reason);
         Other ->
-            loop(Owner, Module, Work, other(Other, Module, State))
+            loop(Owner, Module, Do, other(Other, Module, State))
     end.
+
+done(true, Module, Work, Batch, State) -> Module:Work(Batch, State);
+done(false, _Module, _Work, _Batch, State) -> {error, over, State}.
 
 other(Message, Module, State) ->
     case erlang:function_exported(Module, handle_info, 2) of
