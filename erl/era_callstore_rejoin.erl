@@ -73,6 +73,7 @@ restart(true) ->
     era_callstore_schema:restart(fun(_Dir) -> ok end);
 restart(false) ->
     stopped = mnesia:stop(),
+    ok = era_callstore_schema:stay_away(),
     mnesia:start().
 
 set_masters(Table, Masters) ->

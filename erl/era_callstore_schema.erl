@@ -9,7 +9,8 @@
 %%% Must never: touch a table; delete a directory.
 -module(era_callstore_schema).
 
--export([start/1, sync/0, stop/0, running/0, monitor/0, subscribe_system/0, is_ours/0, restart/1, log_bytes/0, dump/0]).
+-export([start/1, sync/0, stop/0, running/0, monitor/0, subscribe_system/0, is_ours/0, restart/1, stay_away/0]).
+-export([log_bytes/0, dump/0]).
 -export_type([options/0, reason/0]).
 
 -include_lib("kernel/include/logger.hrl").
@@ -25,6 +26,10 @@
 
 %% Whose Mnesia it is: `host' or {ours, ClaimedDir | none}.
 -define(WHOSE, {?MODULE, whose}).
+%% Since when Mnesia has been gone here: ms, `no' after a start, nothing since the VM began.
+-define(GONE, {?MODULE, gone}).
+%% A little more than the second in which others look.
+-define(AWAY_MS, 1200).
 %% Mnesia dumps its log after this many writes. Its own default (1,000) is a second's work here and floods the log
 %% file of the host with overload warnings.
 -define(DUMP_LOG_WRITE_THRESHOLD, 20000).
@@ -70,12 +75,16 @@ stop_ours(Dir, _) ->
         %% What has the application's group leader ends with the application.
         true = group_leader(whereis(init), self()),
         Self ! {self(), free},
-        stopped = mnesia:stop(),
+        ok = stopped(),
         release(Dir)
     end),
     receive
         {Stopper, free} -> persistent_term:put(?WHOSE, {stopping, Stopper})
     end.
+
+stopped() ->
+    stopped = mnesia:stop(),
+    persistent_term:put(?GONE, erlang:monotonic_time(millisecond)).
 
 %% A start right after a stop finds Mnesia gone.
 await_stopped({stopping, Stopper}) ->
@@ -119,7 +128,7 @@ restart(Then) ->
         receive
             begin_now -> ok
         end,
-        stopped = mnesia:stop(),
+        ok = stopped(),
         release(Dir),
         ok = Then(Dir)
     end),
@@ -300,9 +309,32 @@ started({Pid, Monitor}, TimeoutMs) ->
     end.
 
 start_mnesia() ->
+    ok = stay_away(persistent_term:get(?GONE, boot)),
     case application:start(mnesia) of
-        ok -> wait_running();
-        {error, Reason} -> {error, {mnesia_start, Reason}}
+        ok ->
+            persistent_term:put(?GONE, no),
+            wait_running();
+        {error, Reason} ->
+            {error, {mnesia_start, Reason}}
+    end.
+
+%% @doc Waits until a node that was waiting for Mnesia here, which has just stopped, has seen it gone. Who awaits a dirty
+%% write looks once a second whether the other node is still there, and would wait for ever for one that is there again.
+-spec stay_away() -> ok.
+stay_away() -> stay_away(no).
+
+%% A VM that was killed was away before it began.
+stay_away(Since) ->
+    Now = erlang:monotonic_time(millisecond),
+    Gone =
+        case Since of
+            boot -> erlang:convert_time_unit(erlang:system_info(start_time), native, millisecond);
+            no -> Now;
+            Ms -> Ms
+        end,
+    case nodes() of
+        [] -> ok;
+        [_ | _] -> receive after max(0, Gone + ?AWAY_MS - Now) -> ok end
     end.
 
 create_schema() ->

@@ -145,6 +145,9 @@ a_node_taken_out_while_down_keeps_the_schema_that_holds_tables_of_the_host(Confi
     {atomic, ok} = cluster_node:call(A, mnesia, create_table, [host_table, [{disc_copies, Copies}]]),
     ok = put_all(A, 1, 10),
     ok = cluster_node:kill(C),
+    ok = cluster_node:until(seen_gone, fun() ->
+        not lists:any(fun(At) -> lists:member(Node, cluster_node:call(At, erlang, nodes, [])) end, [A, B])
+    end),
     ok = configure(A, [A, B]),
     ok = cluster_node:until(told, fun() ->
         {ok, Log} = file:read_file(cluster_node:log(plan_of(A))),

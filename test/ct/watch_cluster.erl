@@ -18,7 +18,9 @@
 %% the configuration is the folder of mixers.
 -spec start(Settings :: map(), config()) -> config().
 start(Settings, Config) ->
-    Dir = ?config(priv_dir, Config),
+    %% Suites that run together have one private folder.
+    Own = "watch_" ++ integer_to_list(erlang:unique_integer([positive])),
+    Dir = filename:join(?config(priv_dir, Config), Own),
     Examples = filename:join(Dir, "examples"),
     ok = filelib:ensure_path(Examples),
     Sources = filelib:wildcard(filename:join([os_command:repository(), "examples", "watch", "*.erl"])),
