@@ -347,30 +347,38 @@ told(_Groups, _Side, {error, _} = Error) ->
 
 give_and_join(Loaded, Groups, Others, Side, Way) ->
     case given(maps:map(fun(_, Of) -> nodes_of(Of) end, Loaded), Others, Side) of
-        {ok, Given} ->
-            case left(Others, Way, Groups) of
-                ok -> joined(Groups, Given#{with => Others}, now_ms());
-                {error, _} = Error -> Error
+        {ok, #{actives := Actives, keeper := Keeper} = Given} ->
+            case left(Actives, Keeper, Way, Groups) of
+                ok ->
+                    Healed = maps:with([rows, bytes, kept], Given),
+                    joined(Groups, [Keeper | Others], Healed#{with => Others}, now_ms());
+                {error, _} = Error ->
+                    Error
             end;
         {error, _} = Error ->
             Error
     end.
 
-given(Groups, _Others, _Side) when map_size(Groups) =:= 0 -> {ok, #{rows => 0, bytes => 0, kept => 0}};
-given(Groups, Others, Side) -> era_callstore_union:give(Groups, Others, Side).
+given(Groups, [Other | _], _Side) when map_size(Groups) =:= 0 ->
+    {ok, #{rows => 0, bytes => 0, kept => 0, actives => #{}, keeper => Other}};
+given(Groups, Others, Side) ->
+    era_callstore_union:give(Groups, Others, Side).
 
-left(Others, Way, Groups) ->
-    case {era_callstore_rejoin:leave(Others, Way), maps:size(here(Groups)), era_callstore_config:in_force()} of
+%% Each log from who has committed what we gave: of the others one may lack what only we and that one had.
+left(Actives, Keeper, Way, Groups) ->
+    Of = fun(Group, Active, Acc) -> maps:merge(Acc, maps:from_keys(era_callstore_log:tables_of(Group), Active)) end,
+    Left = era_callstore_rejoin:leave(maps:fold(Of, #{}, Actives), Keeper, Way),
+    case {Left, maps:size(here(Groups)), era_callstore_config:in_force()} of
         %% Without an instance here nobody else starts Mnesia again.
         {ok, 0, {ok, Config}} -> era_callstore_schema:start(era_callstore_groups:schema_options(Config));
-        {Left, _, _} -> Left
+        _ -> Left
     end.
 
 %% The groups have started Mnesia and loaded their copies.
-joined(Groups, #{with := Others} = Given, Began) ->
+joined(Groups, Near, Given, Began) ->
     Running = era_callstore_schema:running(),
     _ = [ok = era_callstore_lost:follow(partners(Groups)) || Running],
-    Together = lists:any(fun era_callstore_rejoin:is_together/1, Others),
+    Together = lists:any(fun era_callstore_rejoin:is_together/1, Near),
     Loaded = Together andalso era_callstore_rejoin:is_loaded() andalso
         lists:all(fun(Group) -> era_callstore_lineage:of_copy(Group) =/= none end, maps:keys(here(Groups))),
     case {Loaded, Running andalso not Together, now_ms() - Began} of
@@ -379,9 +387,9 @@ joined(Groups, #{with := Others} = Given, Began) ->
             ok = era_callstore_rejoin:settle(),
             {ok, Given};
         %% Cut off from them again. Those who are there now are looked for anew.
-        {false, true, Ms} when Ms > ?ALONE_MS -> {error, {not_joined, Others}};
-        {false, _, Ms} when Ms > ?JOINED_MS -> {error, {not_joined, Others}};
-        {false, _, _} -> receive after ?POLL_MS -> joined(Groups, Given, Began) end
+        {false, true, Ms} when Ms > ?ALONE_MS -> {error, {not_joined, Near}};
+        {false, _, Ms} when Ms > ?JOINED_MS -> {error, {not_joined, Near}};
+        {false, _, _} -> receive after ?POLL_MS -> joined(Groups, Near, Given, Began) end
     end.
 
 now_ms() -> erlang:monotonic_time(millisecond).

@@ -3,9 +3,9 @@
 %%% A node on which something is acknowledged while a copy elsewhere is missing keeps its own (keep_own/0): Mnesia would load
 %%% those of the others, whatever ours has that they lack. When it is together with all others again, it does so no
 %%% longer (settle/0). Mnesia brings either choice to the disc before it returns.
-%%% A node gives up its own copies (leave/2) in one of two ways:
-%%%   same_schema    Mnesia starts again with the others as masters of our tables that are loaded here and that they
-%%%                  share: these are loaded from them; tables that only this node has stay; of one that is not loaded
+%%% A node gives up its own copies (leave/3) in one of two ways:
+%%%   same_schema    Mnesia starts again with another node as master of each of our tables that are loaded here and
+%%%                  there: these are loaded from it; tables that only this node has stay; of one that is not loaded
 %%%                  Mnesia knows best whose copy is the newest
 %%%   other_schema   each has made a schema of its own: the directory is set aside (`<dir>.aside', in place of an earlier
 %%%                  one) and the node joins as a new one
@@ -18,7 +18,7 @@
 -module(era_callstore_rejoin).
 
 -export([is_together/1, side/0, is_ours/0, foreign_tables/0, is_same_schema/1, cookies/0]).
--export([keep_own/0, kept/1, keeps_own/0, is_settled/0, settle/0, forget_given_back/0, leave/2, is_loaded/0]).
+-export([keep_own/0, kept/1, keeps_own/0, is_settled/0, settle/0, forget_given_back/0, leave/3, is_loaded/0]).
 -export([is_stranded/1, take_own/0]).
 -export_type([way/0]).
 
@@ -57,16 +57,16 @@ is_same_schema(Node) ->
 -spec cookies() -> #{atom() => term()}.
 cookies() -> maps:from_list([{Table, mnesia:table_info(Table, cookie)} || Table <- mnesia:system_info(tables)]).
 
-%% @doc Gives up the copies here that are also on these nodes. Mnesia of ours is started again by the groups; one of the
-%% host is when this returns.
--spec leave([node(), ...], way()) -> ok | {error, term()}.
-leave(Masters, same_schema) ->
+%% @doc Gives up the copies here that are also on other nodes: a table is loaded from the node that is named for it,
+%% another one from Keeper. Mnesia of ours is started again by the groups; one of the host is when this returns.
+-spec leave(#{atom() => node()}, Keeper :: node(), way()) -> ok | {error, term()}.
+leave(Masters, Keeper, same_schema) ->
     Loaded = [Table || Table <- own_tables(), is_here(Table)],
-    case first_error([set_masters(Table, Masters) || Table <- Loaded]) of
+    case first_error([set_master(Table, maps:get(Table, Masters, Keeper)) || Table <- Loaded]) of
         ok -> restart(era_callstore_schema:is_ours());
         {error, _} = Error -> Error
     end;
-leave(_Masters, other_schema) ->
+leave(_Masters, _Keeper, other_schema) ->
     era_callstore_schema:restart(fun set_aside/1).
 
 restart(true) ->
@@ -76,11 +76,10 @@ restart(false) ->
     ok = era_callstore_schema:stay_away(),
     mnesia:start().
 
-set_masters(Table, Masters) ->
-    Copies = mnesia:table_info(Table, disc_copies) ++ mnesia:table_info(Table, ram_copies),
-    case [M || M <- Masters, lists:member(M, Copies)] of
-        [_ | _] = Of -> mnesia:set_master_nodes(Table, Of);
-        [] -> ok
+set_master(Table, Master) ->
+    case lists:member(Master, mnesia:table_info(Table, disc_copies) ++ mnesia:table_info(Table, ram_copies)) of
+        true -> mnesia:set_master_nodes(Table, [Master]);
+        false -> ok
     end.
 
 %% @doc Whether a copy here is to be loaded from nodes none of which is among these, and is not: its own is still on

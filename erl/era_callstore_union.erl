@@ -10,7 +10,11 @@
 -export([give/3, take/2]).
 -export_type([given/0]).
 
--type given() :: #{rows := non_neg_integer(), bytes := non_neg_integer(), kept := non_neg_integer()}.
+%% To whom: the active of each group, which has all rows of both sides from then on, and who was given the records kept.
+-type given() :: #{
+    rows := non_neg_integer(), bytes := non_neg_integer(), kept := non_neg_integer(),
+    actives := #{Group :: pos_integer() => node()}, keeper := node()
+}.
 
 -define(ASK_MS, 30000).
 %% How long the other side may take to have an active instance.
@@ -26,9 +30,13 @@
 give(Groups, Others, Side) ->
     try
         Shared = lists:sort([Group || {Group, Members} <- maps:to_list(Groups), Members -- Others =/= Members]),
-        Rows = lists:append([give_log(Group, Side) || Group <- Shared]),
-        Keeper = hd([active(Group, Side, now_ms() + ?ACTIVE_MS) || Group <- lists:sublist(Shared, 1)] ++ Others),
-        {ok, #{rows => length(Rows), bytes => lists:sum(Rows), kept => give_collection(Keeper)}}
+        Actives = [{Group, active(Group, Side, now_ms() + ?ACTIVE_MS)} || Group <- Shared],
+        Rows = lists:append([give_log(Group, Active) || {Group, Active} <- Actives]),
+        Keeper = hd([Active || {_, Active} <- Actives] ++ Others),
+        {ok, #{
+            rows => length(Rows), bytes => lists:sum(Rows), kept => give_collection(Keeper),
+            actives => maps:from_list(Actives), keeper => Keeper
+        }}
     catch
         throw:{failed, Reason} -> {error, Reason};
         error:{erpc, Reason} -> {error, {asked, hd(Others), Reason}};
@@ -38,8 +46,7 @@ give(Groups, Others, Side) ->
 %% --- logs
 
 %% The bytes of each row that was given.
-give_log(Group, Side) ->
-    Active = active(Group, Side, now_ms() + ?ACTIVE_MS),
+give_log(Group, Active) ->
     Keys = lists:sort(era_callstore_log:keys(Group)),
     Lacking = lists:append([ask(Active, era_callstore_log, lacking, [Group, Part]) || Part <- parts(Keys)]),
     give_rows(Group, Lacking, Active).

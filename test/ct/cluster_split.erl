@@ -6,7 +6,7 @@
 -module(cluster_split).
 
 -export([started/3, unguarded/0, put_alive/3, cut/2, mend/2, both_active/2, state/1, delivered/1, united/2, all_there/2]).
--export([logged/2, log/1, dir/1, form/1]).
+-export([logged/2, log/1, dir/1, silence_level/1, restore_level/1, form/1]).
 
 -include_lib("stdlib/include/assert.hrl").
 
@@ -80,6 +80,27 @@ log(#{plan := Plan}) ->
 
 -spec dir(cluster_node:running()) -> file:filename().
 dir(#{plan := #{dir := Dir}}) -> Dir.
+
+%% @doc This node, which is not active, answers no more how its copy stands, and everything else.
+-spec silence_level(cluster_node:running()) -> ok.
+silence_level(Node) ->
+    {ok, era_callstore_level, Silent} = compile:forms([
+        form(Text)
+     || Text <- [
+            "-module(era_callstore_level).", "-export([stand/1, look/1]).",
+            "stand(_) -> receive never -> ok end.", "look(_) -> ok."
+        ]
+    ]),
+    {module, _} = cluster_node:call(Node, code, load_binary, [era_callstore_level, "silent", Silent]),
+    ok.
+
+%% @doc It answers again.
+-spec restore_level(cluster_node:running()) -> ok.
+restore_level(Node) ->
+    _ = cluster_node:call(Node, code, purge, [era_callstore_level]),
+    {module, _} = cluster_node:call(Node, code, load_file, [era_callstore_level]),
+    _ = cluster_node:call(Node, code, purge, [era_callstore_level]),
+    ok.
 
 %% @doc A form of a module that stands in for another one inside a node.
 -spec form(string()) -> erl_parse:abstract_form().

@@ -67,13 +67,7 @@ a_copy_that_does_not_say_how_it_stands_holds_nobody_up(Config) ->
     [A, B, C] = started(3, Config),
     ok = put_alive(A, 1, 10),
     Last = lists:max(keys(C)),
-    {ok, era_callstore_level, Silent} = compile:forms(
-        [
-            cluster_split:form(Text)
-         || Text <- ["-module(era_callstore_level).", "-export([stand/1]).", "stand(_) -> receive never -> ok end."]
-        ]
-    ),
-    {module, _} = cluster_node:call(C, code, load_binary, [era_callstore_level, "silent", Silent]),
+    ok = cluster_split:silence_level(C),
     true = cluster_node:call(C, ets, delete, [?LOG, Last]),
     ok = cluster_node:kill(A),
     ok = cluster_node:until(next, fun() -> cluster_node:active([B]) =:= cluster_node:name(B) end),
@@ -82,9 +76,7 @@ a_copy_that_does_not_say_how_it_stands_holds_nobody_up(Config) ->
     ok = put_alive(B, 11, 20),
     Took = erlang:monotonic_time(millisecond) - Begun,
     ?assert(Took < 2000, Took),
-    _ = cluster_node:call(C, code, purge, [era_callstore_level]),
-    {module, _} = cluster_node:call(C, code, load_file, [era_callstore_level]),
-    _ = cluster_node:call(C, code, purge, [era_callstore_level]),
+    ok = cluster_split:restore_level(C),
     ok = even([B, C]),
     all_there([B, C], lists:seq(1, 20)).
 

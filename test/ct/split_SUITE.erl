@@ -19,6 +19,7 @@
     nodes_killed_one_after_the_other_lose_nothing/1,
     a_node_that_acknowledged_alone_is_healed_while_a_third_is_down/1,
     links_that_are_cut_in_part_are_healed/1,
+    what_only_a_node_on_both_sides_has_too_is_loaded_from_there/1,
     a_row_that_one_copy_alone_got_reaches_the_others/1,
     a_call_closed_on_both_sides_has_one_record_in_the_end/1,
     records_kept_on_both_sides_are_all_kept/1,
@@ -39,6 +40,7 @@ all() ->
         nodes_killed_one_after_the_other_lose_nothing,
         a_node_that_acknowledged_alone_is_healed_while_a_third_is_down,
         links_that_are_cut_in_part_are_healed,
+        what_only_a_node_on_both_sides_has_too_is_loaded_from_there,
         a_row_that_one_copy_alone_got_reaches_the_others,
         a_call_closed_on_both_sides_has_one_record_in_the_end,
         records_kept_on_both_sides_are_all_kept,
@@ -155,6 +157,28 @@ links_that_are_cut_in_part_are_healed(Config) ->
     ok = put_alive(C, 91, 120),
     ok = mend([A], [B]),
     united(Nodes, lists:seq(1, 120)).
+
+%% B gives way to A, and needs to give it nothing: C, which is with both, has it all, and A has not. A says nothing of
+%% how it stands, so nobody evens it out yet.
+what_only_a_node_on_both_sides_has_too_is_loaded_from_there(Config) ->
+    [A, B, C] = Nodes = started(3, #{vm => unguarded()}, Config),
+    ok = put_alive(A, 1, 30),
+    ok = cluster_node:call(A, era_callstore, handover, [1]),
+    ok = cluster_node:until(handed_over, fun() -> cluster_node:active([C]) =:= cluster_node:name(B) end),
+    ok = cluster_split:silence_level(A),
+    ok = cut([A], [B]),
+    ok = put_alive(B, 31, 60),
+    Mnesia = cluster_node:call(B, era_callstore_log, incarnation, []),
+    ok = mend([A], [B]),
+    ok = cluster_node:until(healed, fun() ->
+        cluster_node:call(B, era_callstore_log, incarnation, []) =/= Mnesia andalso
+            cluster_node:call(B, era_callstore_router, local_groups, []) =:= [1]
+    end),
+    ?assertEqual(cluster_node:name(C), cluster_node:call(B, mnesia, table_info, [era_callstore_log_1, load_node])),
+    ?assertEqual([], cluster_truth:missing(B, [cluster_calls:cid(N) || N <- lists:seq(1, 60)])),
+    ok = cluster_split:restore_level(A),
+    ok = cluster_node:together(Nodes),
+    cluster_split:all_there(Nodes, lists:seq(1, 60)).
 
 %% C is with both; what A acknowledged after the cut is in its copy and not in B's when A dies.
 a_row_that_one_copy_alone_got_reaches_the_others(Config) ->
