@@ -2,7 +2,8 @@
 %%%
 %%%   configuration ──nodes──► tables' copies that are elsewhere ──► deleted from there, whether that node runs or not
 %%% A node that is down keeps its copies on disc; it is taken out of Mnesia's schema where no table of others is there, so
-%%% that nobody waits for it, and gives them back when it comes: also where Mnesia there would load them only from a node
+%%% that nobody waits for it, and gives them back when it comes: also where Mnesia there would load them only from a
+%%% node
 %%% that is not of the group any more.
 %%% Always holds: exists on the active only, whose own copy works, so the last copy is never given back. The tables that
 %%% groups share (epochs, collections) stay on every node that any group has an instance on.
@@ -73,7 +74,8 @@ looked(#state{group = Group, nodes = #{site := OfSite} = Nodes} = State) ->
     Surplus = surplus(Group, Nodes),
     Failed = [{Table, Node, Reason} || {Table, Node} <- Surplus, {error, Reason} <- [given_back(Table, Node, Group)]],
     Down = lists:usort([Node || {_, Node, down} <- Failed]),
-    Stuck = [{Table, Node} || {Table, Node, {not_active, _, _, _}} <- Failed, State#state.pause_ms > ?LOAD_FROM_PAUSE_MS],
+    IsStuck = State#state.pause_ms > ?LOAD_FROM_PAUSE_MS,
+    Stuck = [{Table, Node} || {Table, Node, {not_active, _, _, _}} <- Failed, IsStuck],
     ok = lists:foreach(fun({Table, Node}) -> era_callstore_log:load_there(Table, Node) end, Stuck),
     Left = [Reason || Node <- Down -- OfSite, {error, Reason} <- [given_up(Node, Group)]],
     %% One that is down and has other tables too is looked at when it comes.

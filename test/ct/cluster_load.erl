@@ -45,7 +45,8 @@
 -spec start([cluster_node:running()], cluster_calls:kind()) -> load().
 start(Nodes, Kind) -> start(Nodes, Kind, #{}).
 
-%% @doc With a pause after each batch, and one of so many batches put twice; the numbers of calls begin above `base'. A put
+%% @doc With a pause after each batch, and one of so many batches put twice; the numbers of calls begin above `base'.
+%% A put
 %% that was not answered within `put_ms' is refused.
 -spec start([cluster_node:running()], cluster_calls:kind(), Options) -> load() when
     Options :: #{
@@ -96,7 +97,8 @@ batch_of(Cid) ->
     Number = binary_to_integer(lists:last(binary:split(Cid, <<"-">>, [global]))),
     {Number div 1000000, Number rem 1000000 div ?BATCH_CALLS}.
 
-%% @doc Many producers on each of these nodes, none of which minds an error, for so long: all of them put at one moment, again
+%% @doc Many producers on each of these nodes, none of which minds an error, for so long: all of them put at one
+%% moment, again
 %% and again, each a batch that it has made before.
 -spec flood([cluster_node:running()], LengthMs :: pos_integer(), EveryMs :: pos_integer(), Calls :: pos_integer()) ->
     [flood()].

@@ -1,4 +1,5 @@
-%%% Two nodes of a group, with each of the four kinds of commit: killed, paused, restarted, cut from each other, flooded,
+%%% Two nodes of a group, with each of the four kinds of commit: killed, paused, restarted, cut from each other,
+%%% flooded,
 %%% with a sink that is down. What each kind may lose is in the README; no more is lost than that (scenarios 39 to 44
 %%% and 46).
 -module(commit_SUITE).
@@ -126,7 +127,8 @@ an_active_that_was_paused_for_half_a_minute_is_fenced(Config) ->
     ?assertEqual([], Late -- cluster_truth:records([PlanA])),
     ?assertEqual([], lists:append([rows_of(Epoch, Node) || Node <- Nodes]) -- (Before ++ Before)),
     {ok, Log} = file:read_file(cluster_node:log(PlanB)),
-    ?assertMatch({match, _}, re:run(Log, "the term ends after a pause of this node|fenced: another instance is active")).
+    Said = "the term ends after a pause of this node|fenced: another instance is active",
+    ?assertMatch({match, _}, re:run(Log, Said)).
 
 rows_of(Epoch, Node) -> [Key || {E, _, _} = Key <- cluster_node:call(Node, era_callstore_log, keys, [1]), E =:= Epoch].
 
@@ -278,7 +280,8 @@ a_flood_on_both_nodes_is_refused_and_memory_bounded(Config) ->
 
 %% --- async_dirty
 
-%% The other copy reads nothing for a while, and little fits between the two: what is acknowledged meanwhile waits in the
+%% The other copy reads nothing for a while, and little fits between the two: what is acknowledged meanwhile waits in
+%% the
 %% VM of the active, and dies with it. What a copy may lack is limited (lag_bytes); so is what is lost.
 what_was_on_its_way_is_lost_and_no_more(Config) ->
     Small = "[{sndbuf,16384},{recbuf,16384}]",
@@ -318,7 +321,8 @@ what_was_on_its_way_is_lost_and_no_more(Config) ->
 
 written_bytes(Node) ->
     Metrics = cluster_node:call(Node, era_callstore, metrics, []),
-    {match, [Bytes]} = re:run(Metrics, "era_callstore_row_bytes_committed_total ([0-9]+)", [{capture, all_but_first, list}]),
+    Metric = "era_callstore_row_bytes_committed_total ([0-9]+)",
+    {match, [Bytes]} = re:run(Metrics, Metric, [{capture, all_but_first, list}]),
     list_to_integer(Bytes).
 
 %% --- small things

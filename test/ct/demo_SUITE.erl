@@ -1,4 +1,5 @@
-%%% `make demo' and `make demo-cluster' as a user sees them: what they print, what they write, how they end, with good input
+%%% `make demo' and `make demo-cluster' as a user sees them: what they print, what they write, how they end, with good
+%%% input
 %%% and with bad.
 -module(demo_SUITE).
 

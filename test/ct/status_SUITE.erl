@@ -129,7 +129,8 @@ metrics_tell_of_every_group_that_is_here(Config) ->
     ?assert(Told(B, "era_callstore_lag_rows\\{group=\"1\"\\} 0\n")),
     ?assertNot(Told(C, "era_callstore_live_calls")).
 
-%% Who is active, since which epoch, where copies are, and that none lags: in one answer of each node, and as one answer.
+%% Who is active, since which epoch, where copies are, and that none lags: in one answer of each node, and as one
+%% answer.
 three_instances_tell_the_same_also_after_a_take_over(Config) ->
     Dir = filename:join(?config(priv_dir, Config), ?FUNCTION_NAME),
     Nodes = [#{plan := PlanA} = A, B, C] = cluster_node:start(cluster_node:plan(Dir, 3, #{})),

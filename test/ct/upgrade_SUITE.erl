@@ -1,6 +1,7 @@
 %%% Nodes of two releases that follow each other serve one log, one of which reads only the older version of the chunk.
 %%%
-%%% The older release is this one. The next one is this one with a library that also reads and writes a made-up version of
+%%% The older release is this one. The next one is this one with a library that also reads and writes a made-up
+%%% version of
 %%% the chunk (feature `next_chunk', src/event/chunk.rs), built here into a folder of its own.
 -module(upgrade_SUITE).
 
