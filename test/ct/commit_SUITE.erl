@@ -17,7 +17,8 @@
     both_sides_of_a_split_under_load_are_united/1,
     a_sink_that_was_down_is_given_all_once_and_in_order/1,
     a_flood_on_both_nodes_is_refused_and_memory_bounded/1,
-    what_was_on_its_way_is_lost_and_no_more/1
+    what_was_on_its_way_is_lost_and_no_more/1,
+    a_copy_whose_mnesia_starts_again_holds_nobody/1
 ]).
 
 %% What a sink is given at once at most.
@@ -55,7 +56,8 @@ groups() ->
             both_sides_of_a_split_under_load_are_united,
             a_sink_that_was_down_is_given_all_once_and_in_order,
             a_flood_on_both_nodes_is_refused_and_memory_bounded
-        ] ++ [what_was_on_its_way_is_lost_and_no_more || Commit =:= async_dirty]}
+        ] ++ [what_was_on_its_way_is_lost_and_no_more || Commit =:= async_dirty]
+            ++ [a_copy_whose_mnesia_starts_again_holds_nobody || Commit =:= sync_dirty]}
      || Commit <- ?COMMITS
     ].
 
@@ -190,6 +192,25 @@ loaded_for(Load, BegunMs, Ms) ->
         true -> ok = cluster_load:acknowledged(Load, 5), loaded_for(Load, BegunMs, Ms);
         false -> ok
     end.
+
+%% Mnesia looks once a second whether the copy is there for which a dirty write waits.
+a_copy_whose_mnesia_starts_again_holds_nobody(Config) ->
+    [A, B] = Nodes = start(plans(Config, #{sinks => [{collection, #{}}]})),
+    ok = cluster_node:lowest_active(Nodes),
+    Load = cluster_load:start([A], over, #{pause_ms => 0}),
+    [
+        begin
+            ok = cluster_load:acknowledged(Load, 20),
+            ok = cluster_node:call(B, era_callstore_schema, restart, [fun filelib:ensure_path/1]),
+            ok = cluster_node:until(mnesia_is_back, fun() -> cluster_node:call(B, era_callstore_schema, running, []) end)
+        end
+     || _ <- lists:seq(1, 5)
+    ],
+    ok = cluster_load:acknowledged(Load, 20),
+    Outcome = cluster_load:finish(Load),
+    ok = cluster_truth:there(Nodes, Outcome),
+    ok = cluster_truth:delivered(Nodes),
+    cluster_truth:equal(Nodes).
 
 %% --- 43
 
