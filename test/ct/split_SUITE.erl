@@ -178,6 +178,9 @@ what_only_a_node_on_both_sides_has_too_is_loaded_from_there(Config) ->
     ?assertEqual([], cluster_truth:missing(B, [cluster_calls:cid(N) || N <- lists:seq(1, 60)])),
     ok = cluster_split:restore_level(A),
     ok = cluster_node:together(Nodes),
+    ok = cluster_node:until(even, fun() ->
+        cluster_truth:missing(A, [cluster_calls:cid(N) || N <- lists:seq(1, 60)]) =:= []
+    end),
     cluster_split:all_there(Nodes, lists:seq(1, 60)).
 
 %% C is with both; what A acknowledged after the cut is in its copy and not in B's when A dies.
