@@ -19,7 +19,7 @@
     ensure_tables/2, ensure_table/4, wait/2,
     new_term/1, term/1, append/4, delete/2,
     subscribe/1, event/2, fold/3, last_position/1,
-    keys/1, keys_behind/2, lasts/1, chunks/2, lacking/2, know_terms/2,
+    keys/1, keys_behind/2, lasts/1, chunks/2, lacking/3, know_terms/2,
     row_key/1, last_seq/3, epoch/1, size/1, copies/1, table/1,
     incarnation/0, loaded_from/1,
     tables_of/1, shared_tables/0, holders/1, awaited/1, give_back/2, give_up/1, load_there/2
@@ -260,13 +260,17 @@ lasts(Group, {Epoch, Node, _}, Lasts) ->
 -spec chunks(Group :: pos_integer(), key()) -> [era_callstore_nif:chunk()].
 chunks(Group, Key) -> lists:append([Chunks || {_, _, {_Position, Chunks}} <- mnesia:dirty_read(table(Group), Key)]).
 
-%% @doc Which of these rows of a copy that was apart have never been in the local copy.
--spec lacking(Group :: pos_integer(), [key()]) -> [key()].
-lacking(Group, Keys) ->
+%% @doc Which of these rows of another copy have never been in the local copy. Where rows of a term come `in_order', one
+%% that is not here was trimmed, if later ones are or were. That does not hold `beside' a copy that had begun apart from ours
+%% and to which Mnesia writes together with ours: rows came behind a gap. There all counts that is not here.
+-spec lacking(Group :: pos_integer(), [key()], in_order | beside) -> [key()].
+lacking(Group, Keys, beside) ->
     Table = table(Group),
+    [Key || Key <- Keys, mnesia:dirty_read(Table, Key) =:= []];
+lacking(Group, Keys, in_order) ->
     Term = term(Group),
     Terms = lists:append([Terms || {_, _, _, _, Terms} <- mnesia:dirty_read(?EPOCHS, Group)]),
-    [Key || Key <- Keys, not was_here(Key, Term, Terms), mnesia:dirty_read(Table, Key) =:= []].
+    lacking(Group, [Key || Key <- Keys, not was_here(Key, Term, Terms)], beside).
 
 %% A row that was here may have been trimmed since.
 was_here({Epoch, Node, _}, {Epoch, Node}, _Terms) ->

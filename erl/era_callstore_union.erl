@@ -48,7 +48,8 @@ give(Groups, Others, Side) ->
 %% The bytes of each row that was given.
 give_log(Group, Active) ->
     Keys = lists:sort(era_callstore_log:keys(Group)),
-    Lacking = lists:append([ask(Active, era_callstore_log, lacking, [Group, Part]) || Part <- parts(Keys)]),
+    How = case era_callstore_rejoin:is_together(Active) of true -> beside; false -> in_order end,
+    Lacking = lists:append([ask(Active, era_callstore_log, lacking, [Group, Part, How]) || Part <- parts(Keys)]),
     give_rows(Group, Lacking, Active).
 
 %% While a process of ours lives, the other side's writer issues nothing.

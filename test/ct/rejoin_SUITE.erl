@@ -16,7 +16,8 @@
     a_copy_made_anew_is_of_the_lineage_that_it_was_loaded_from/1,
     a_copy_made_anew_outlives_a_kill_of_all/1,
     a_start_that_waits_for_another_node_lets_it_start/1,
-    a_node_without_an_instance_is_healed/1
+    a_node_without_an_instance_is_healed/1,
+    a_copy_that_takes_rows_behind_a_gap_is_brought_what_is_in_it/1
 ]).
 
 %% What the README says that such a node waits.
@@ -34,7 +35,8 @@ all() ->
         a_copy_made_anew_is_of_the_lineage_that_it_was_loaded_from,
         a_copy_made_anew_outlives_a_kill_of_all,
         a_start_that_waits_for_another_node_lets_it_start,
-        a_node_without_an_instance_is_healed
+        a_node_without_an_instance_is_healed,
+        a_copy_that_takes_rows_behind_a_gap_is_brought_what_is_in_it
     ].
 
 init_per_testcase(Case, Config) -> [{dir, filename:join(?config(priv_dir, Config), atom_to_list(Case))} | Config].
@@ -54,6 +56,26 @@ a_copy_lost_while_its_return_is_settled_is_not_forgotten(Config) ->
     ok = put_alive(A, 21, 30),
     ok = cluster_node:kill(A),
     united(cluster_node:start([PlanA, PlanB]), lists:seq(1, 30)).
+
+%% B starts with its own copy, which lacks what A did alone, and gets what A does from then on. A goes before B is healed.
+a_copy_that_takes_rows_behind_a_gap_is_brought_what_is_in_it(Config) ->
+    [#{plan := PlanA} = A, #{plan := PlanB} = B] = started(2, #{}, Config),
+    ok = put_alive(A, 1, 10),
+    [ok = cluster_node:call(Node, sys, suspend, [era_callstore_heal]) || Node <- [A, B]],
+    ok = cluster_node:call(B, era_callstore_rejoin, keep_own, []),
+    ok = cluster_node:kill(B),
+    ok = put_alive(A, 11, 20),
+    [Back] = cluster_node:start([PlanB]),
+    ok = cluster_node:call(Back, sys, suspend, [era_callstore_heal]),
+    ok = cluster_node:until(one_mnesia, fun() ->
+        state(Back) =:= passive andalso cluster_node:call(Back, era_callstore_rejoin, is_together, [cluster_node:name(A)])
+    end),
+    ok = put_alive(A, 21, 30),
+    ok = cluster_node:kill(A),
+    ok = put_alive(Back, 31, 40),
+    ?assertEqual([cluster_calls:cid(N) || N <- lists:seq(11, 20)], cluster_truth:missing(Back, cluster_calls:cids(1, 40))),
+    ok = cluster_node:call(Back, sys, resume, [era_callstore_heal]),
+    united(cluster_node:start([PlanA]) ++ [Back], lists:seq(1, 40)).
 
 %% B may have gone on after A, and does not come for a while.
 a_node_that_acknowledged_alone_waits_for_its_peers_before_it_is_active(Config) ->
