@@ -53,16 +53,15 @@ waited({error, _} = Error) -> Error.
 put(Items) ->
     %% What another node wrote a moment ago is known.
     ok = era_callstore_collection_index:sync(),
-    New = [Item || Item <- Items, era_callstore_collection_index:item(key(Item)) =:= none],
-    case [{Cid, Revision} || #{cid := Cid, revision := Revision} = Item <- Items -- New, contradicts(Item)] of
+    Found = [{Item, era_callstore_collection_index:item(key(Item))} || Item <- Items],
+    case [{Cid, Revision} || {#{cid := Cid, revision := Revision} = Item, Kept} <- Found, contradicts(Item, Kept)] of
         [{Cid, Revision} | _] -> {error, {different_content, Cid, Revision}};
-        [] -> write(New)
+        [] -> write([Item || {Item, none} <- Found])
     end.
 
 %% One revision has one content, for ever.
-contradicts(#{json := Json} = Item) ->
-    {_, _, _, _, _, Kept} = era_callstore_collection_index:item(key(Item)),
-    Kept =/= Json.
+contradicts(_Item, none) -> false;
+contradicts(#{json := Json}, {_, _, _, _, _, Kept}) -> Kept =/= Json.
 
 write([]) ->
     ok;
@@ -143,8 +142,8 @@ lacking(Keys) ->
 %% @doc Keeps items of a copy that was apart; what is here already stays as it is.
 -spec adopt([item()]) -> ok | {error, {log, term()}}.
 adopt(Items) ->
-    Lacking = lacking([key(Item) || Item <- Items]),
-    case put([Item || Item <- Items, lists:member(key(Item), Lacking)]) of
+    Lacking = maps:from_keys(lacking([key(Item) || Item <- Items]), true),
+    case put([Item || Item <- Items, is_map_key(key(Item), Lacking)]) of
         ok -> ok;
         {error, {log, _}} = Error -> Error
     end.
