@@ -9,7 +9,9 @@
 -behaviour(gen_server).
 
 -export([start_link/1]).
--export([init/1, handle_call/3, handle_cast/2, handle_info/2]).
+-export([init/1, handle_continue/2, handle_call/3, handle_cast/2, handle_info/2]).
+
+-include_lib("kernel/include/logger.hrl").
 
 -define(LOOK_MS, 1000).
 
@@ -17,8 +19,11 @@
 -spec start_link(Bytes :: pos_integer()) -> gen_server:start_ret().
 start_link(Bytes) -> gen_server:start_link(?MODULE, Bytes, []).
 
--spec init(pos_integer()) -> {ok, pos_integer()}.
-init(Bytes) -> {ok, looked(Bytes)}.
+-spec init(pos_integer()) -> {ok, pos_integer(), {continue, look}}.
+init(Bytes) -> {ok, Bytes, {continue, look}}.
+
+-spec handle_continue(look, pos_integer()) -> {noreply, pos_integer()}.
+handle_continue(look, Bytes) -> {noreply, looked(Bytes)}.
 
 -spec handle_call(term(), gen_server:from(), pos_integer()) -> {reply, {error, unknown}, pos_integer()}.
 handle_call(_Request, _From, Bytes) -> {reply, {error, unknown}, Bytes}.
@@ -31,6 +36,10 @@ handle_info(look, Bytes) -> {noreply, looked(Bytes)};
 handle_info(_Other, Bytes) -> {noreply, Bytes}.
 
 looked(Bytes) ->
-    _ = [era_callstore_schema:dump() || era_callstore_schema:log_bytes() > Bytes],
+    IsLarge = era_callstore_schema:running() andalso era_callstore_schema:log_bytes() > Bytes,
+    case IsLarge andalso era_callstore_schema:dump() of
+        {error, Reason} -> ?LOG_WARNING(#{what => "Mnesia's log is large and could not be dumped", reason => Reason});
+        _ -> ok
+    end,
     _ = erlang:send_after(?LOOK_MS, self(), look),
     Bytes.
