@@ -30,59 +30,29 @@
 -callback check(Args :: map()) -> [{Key :: atom(), Value :: term(), Reason :: atom(), Right :: iodata()}].
 -optional_callbacks([check/1, handle_info/2]).
 
+-define(SETTING, <<"handlers">>).
 -define(RIGHT, "{Module, Args :: map()} or {Name :: binary(), Module, Args} is wanted").
 
 %% @doc Checks the setting `handlers'. `filter' in the arguments is ours: `events' and `domain', as in subscribe/1.
 -spec check(term()) -> {ok, [handler()]} | {error, [era_callstore_nif:problem()]}.
-check(Handlers) when is_list(Handlers) ->
-    Checked = [check_one(Handler) || Handler <- Handlers],
-    Names = [Name || {ok, #{name := Name}} <- Checked],
-    Twice = lists:usort(Names -- lists:usort(Names)),
-    case
-        [P || {error, Ps} <- Checked, P <- Ps] ++
-            [problem(Name, Name, twice, "two handlers have this name: name them {Name, Module, Args}") || Name <- Twice]
-    of
-        [] -> {ok, [Handler || {ok, Handler} <- Checked]};
-        Problems -> {error, Problems}
-    end;
-check(Other) ->
-    {error, [problem([], Other, wrong_type, "a list is wanted: " ?RIGHT)]}.
+check(Handlers) ->
+    era_callstore_modules:check(
+        Handlers, #{key => ?SETTING, entry => ?RIGHT, list => "a list is wanted: " ?RIGHT}, fun check/3
+    ).
 
-check_one({Name, Module, Args}) when is_binary(Name), Name =/= <<>>, is_atom(Module), is_map(Args) ->
-    check_module(Name, Module, Args);
-check_one({Module, Args}) when is_atom(Module), is_map(Args) ->
-    check_module(atom_to_binary(Module), Module, Args);
-check_one(Other) ->
-    {error, [problem([], Other, wrong_type, ?RIGHT)]}.
-
-check_module(Name, Module, Args) ->
+check(Name, Module, Given) ->
     _ = code:ensure_loaded(Module),
+    Args = maps:remove(filter, Given),
     Is = [erlang:function_exported(Module, F, N) || {F, N} <- [{init, 1}, {handle_events, 2}, {terminate, 2}]],
-    Filter = era_callstore_filter:heard(maps:get(filter, Args, #{})),
-    case {Is, Filter} of
+    case {Is, era_callstore_filter:heard(maps:get(filter, Given, #{}))} of
         {[true, true, true], {ok, Wanted}} ->
-            case check_args(Module, maps:remove(filter, Args)) of
-                [] -> {ok, #{name => Name, module => Module, args => maps:remove(filter, Args), wanted => Wanted}};
-                Wrong -> {error, [problem([Name, $., atom_to_list(K)], V, R, T) || {K, V, R, T} <- Wrong]}
+            case era_callstore_modules:args(?SETTING, Name, Module, Args) of
+                [] -> {ok, #{name => Name, module => Module, args => Args, wanted => Wanted}};
+                Problems -> {error, Problems}
             end;
-        {[true, true, true], {wanted, Key, Text}} ->
-            {error, [problem([Name, ".filter"], Key, wrong_value, Text)]};
+        {[true, true, true], {wanted, Key, Right}} ->
+            {error, [era_callstore_modules:problem(?SETTING, [Name, ".filter"], Key, wrong_value, Right)]};
         _ ->
-            Text = "a module with init/1, handle_events/2 and terminate/2 (era_callstore_handler) is wanted",
-            {error, [problem(Name, Module, no_such_handler, Text)]}
+            Right = "a module with init/1, handle_events/2 and terminate/2 (era_callstore_handler) is wanted",
+            {error, [era_callstore_modules:problem(?SETTING, Name, Module, no_such_handler, Right)]}
     end.
-
-check_args(Module, Args) ->
-    case erlang:function_exported(Module, check, 1) of
-        true -> Module:check(Args);
-        false -> []
-    end.
-
-problem(Key, Value, Reason, Text) ->
-    #{
-        instance => <<"era_callstore">>,
-        key => iolist_to_binary(["handlers" | [[$., Key] || Key =/= []]]),
-        value => Value,
-        reason => Reason,
-        text => iolist_to_binary(Text)
-    }.

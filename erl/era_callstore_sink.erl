@@ -44,24 +44,16 @@
 
 -include_lib("kernel/include/logger.hrl").
 
+-define(SETTING, <<"sinks">>).
+-define(ENTRY, "{collection | file | Module, Args :: map()}").
 -define(BUILT_IN, #{collection => era_callstore_sink_collection, file => era_callstore_sink_file}).
 
 %% @doc Checks the setting `sinks': {collection | file | Module, Args} or {Name, Module, Args}.
 -spec check(term()) -> {ok, [era_callstore_config:sink()]} | {error, [era_callstore_nif:problem()]}.
-check(Sinks) when is_list(Sinks) ->
-    Checked = [check_one(Sink) || Sink <- Sinks],
-    Names = [Name || {ok, #{name := Name}} <- Checked],
-    Twice = lists:usort(Names -- lists:usort(Names)),
-    case
-        [P || {error, Ps} <- Checked, P <- Ps] ++
-            [problem(Name, Name, twice, "two sinks have this name: name them {Name, Module, Args}") || Name <- Twice]
-    of
-        [] -> {ok, [Sink || {ok, Sink} <- Checked]};
-        Problems -> {error, Problems}
-    end;
-check(Other) ->
-    Right = "a list of {collection | file | Module, Args :: map()} is wanted",
-    {error, [problem(<<"sinks">>, Other, wrong_type, Right)]}.
+check(Sinks) ->
+    era_callstore_modules:check(
+        Sinks, #{key => ?SETTING, entry => ?ENTRY " is wanted", list => "a list of " ?ENTRY " is wanted"}, fun check/3
+    ).
 
 %% @doc What the sinks of a group may want to know.
 -spec context(era_callstore_config:config(), Group :: pos_integer()) -> context().
@@ -82,40 +74,16 @@ prepare(Sinks, Context) ->
         Sinks
     ).
 
-check_one({Name, Module, Args}) when is_binary(Name), Name =/= <<>>, is_atom(Module), is_map(Args) ->
-    check_module(Name, maps:get(Module, ?BUILT_IN, Module), Args);
-check_one({Module, Args}) when is_atom(Module), is_map(Args) ->
-    check_module(atom_to_binary(Module), maps:get(Module, ?BUILT_IN, Module), Args);
-check_one(Other) ->
-    {error, [problem(<<"sinks">>, Other, wrong_type, "{collection | file | Module, Args :: map()} is wanted")]}.
-
-check_module(Name, Module, Args) ->
+check(Name, Given, Args) ->
+    Module = maps:get(Given, ?BUILT_IN, Given),
     _ = code:ensure_loaded(Module),
     case erlang:function_exported(Module, deliver, 2) andalso erlang:function_exported(Module, init, 2) of
         true ->
-            case check_args(Module, Args) of
+            case era_callstore_modules:args(?SETTING, Name, Module, Args) of
                 [] -> {ok, #{name => Name, module => Module, args => Args}};
-                Wrong -> {error, [problem([Name, $., atom_to_list(K)], V, R, T) || {K, V, R, T} <- Wrong]}
+                Problems -> {error, Problems}
             end;
         false ->
-            Text = "a module with init/2, deliver/2 and terminate/2 (era_callstore_sink) is wanted",
-            {error, [problem(Name, Module, no_such_sink, Text)]}
+            Right = "a module with init/2, deliver/2 and terminate/2 (era_callstore_sink) is wanted",
+            {error, [era_callstore_modules:problem(?SETTING, Name, Module, no_such_sink, Right)]}
     end.
-
-check_args(Module, Args) ->
-    case erlang:function_exported(Module, check, 1) of
-        true -> Module:check(Args);
-        false -> []
-    end.
-
-problem(Key, Value, Reason, Text) ->
-    #{
-        instance => <<"era_callstore">>,
-        key => key(Key),
-        value => Value,
-        reason => Reason,
-        text => iolist_to_binary(Text)
-    }.
-
-key(<<"sinks">>) -> <<"sinks">>;
-key(Key) -> iolist_to_binary(["sinks.", Key]).
