@@ -60,6 +60,8 @@
     alarmed = false :: boolean(),
     %% no healing before this (ms, monotonic)
     pause_until :: integer(),
+    %% the others have come, and it is awaited that their copies are loaded: until then this node keeps its own
+    settling = false :: boolean(),
     %% since when nobody is there whose copies are to replace the ones here
     stranded_since = none :: integer() | none
 }).
@@ -137,10 +139,11 @@ tried(Look, State) ->
         exit:{aborted, _} -> State
     end.
 
-%% Soon, where Mnesia's events do not come yet.
-look_again(State) ->
-    _ = erlang:send_after(case era_callstore_lost:is_followed() of true -> ?LOOK_MS; false -> ?POLL_MS end, self(), look),
-    State.
+%% Soon, where Mnesia's events do not come yet, and where the next look may settle what this node starts with.
+look_again(#state{settling = Settling} = State) ->
+    Soon = Settling orelse not era_callstore_lost:is_followed(),
+    _ = erlang:send_after(case Soon of true -> ?POLL_MS; false -> ?LOOK_MS end, self(), look),
+    State#state{settling = false}.
 
 look(Groups, Before) ->
     ok = era_callstore_lost:follow(partners(Groups)),
@@ -149,7 +152,9 @@ look(Groups, Before) ->
     Apart = [Peer || Peer <- Peers, era_callstore_sides:is_apart(Us, Peer)],
     ok = keep_or_settle(Us, Peers, Apart, Groups),
     ok = era_callstore_lost:found([N || #{node := N, side := [_ | _]} = Peer <- Peers, not lists:member(Peer, Apart)]),
-    State = told_apart([Node || #{node := Node} <- Apart], Before),
+    AllHere = Apart =:= [] andalso partners(Groups) -- map_get(side, Us) =:= [],
+    Settling = AllHere andalso not era_callstore_rejoin:is_settled(),
+    State = told_apart([Node || #{node := Node} <- Apart], Before#state{settling = Settling}),
     case era_callstore_rejoin:is_stranded([N || #{node := N, side := [_ | _]} <- Peers]) of
         true -> stranded(noted([Node || #{node := Node} <- Apart], false, State));
         false -> weighed(Us, Apart, Peers, Groups, State#state{stranded_since = none})
