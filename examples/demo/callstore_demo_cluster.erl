@@ -294,7 +294,12 @@ settle(#play{now_ms = Now, all = All} = Play, [Ms | More]) ->
 delivered(#play{all = All}) ->
     Empty = fun(#{outbox := Sinks}) -> lists:all(fun(#{depth := Depth}) -> Depth =:= 0 end, maps:values(Sinks)) end,
     ok = await("every record delivered", fun() -> settled(All) andalso lists:all(Empty, groups(All)) end),
+    %% A node that started with a copy of its own is healed within seconds.
+    ok = await("three copies that are equal", fun() -> length(lists:usort(digests(All))) =:= 1 end),
     0.
+
+%% By the first node, of each copy.
+digests([Node | _]) -> maps:values(callstore_demo_node:call(Node, era_callstore, digest, [1])).
 
 settled(Nodes) ->
     lists:all(

@@ -311,6 +311,8 @@ what_was_on_its_way_is_lost_and_no_more(Config) ->
     Vm = ["-kernel", "inet_dist_connect_options", Small, "-kernel", "inet_dist_listen_options", Small],
     Plans = [PlanA, _] = plans(Config, #{sinks => [{file, #{dir => "cdr"}}], lag_bytes => ?LAG_BYTES, vm => Vm}),
     [A, B] = start(Plans),
+    %% One that keeps its own copy brings all when it is back.
+    ok = cluster_node:until(nothing_kept, fun() -> not cluster_node:call(A, era_callstore_rejoin, keeps_own, []) end),
     Load = cluster_load:start([A], mixed, #{put_ms => 1000}),
     ok = cluster_load:acknowledged(Load, 20),
     Before = written_bytes(A),
