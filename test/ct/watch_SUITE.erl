@@ -146,19 +146,13 @@ a_mix_is_asked_for_until_the_mixer_takes_it(Config) ->
     kill(B2b, Owner, kill),
     %% There is no spool folder yet: the mixer refuses.
     Spool = ?config(spool, Config),
-    until(fun() ->
-        [#{<<"recording">> := #{<<"state">> := State}} | _] = ready(Store, 1601),
-        State =:= <<"failed">>
-    end),
+    recording(Store, 1601, <<"failed">>),
     ok = filelib:ensure_path(Spool),
     File = filename:join(Spool, <<(cid(1601))/binary, ".mix">>),
     until(fun() -> filelib:is_regular(File) end),
     {ok, [#{<<"dialogid">> := <<"d1601">>, <<"mgctxid">> := <<"ctx1601">>, <<"attempt">> := Attempt}]} = file:consult(File),
     ?assert(Attempt > 1),
-    until(fun() ->
-        [#{<<"recording">> := #{<<"state">> := State}} | _] = ready(Store, 1601),
-        State =:= <<"asked">>
-    end),
+    recording(Store, 1601, <<"asked">>),
     cluster_node:stop(B2b).
 
 a_node_that_is_out_of_reach_and_back_kills_nobody(Config) ->
@@ -205,3 +199,10 @@ the_next_active_watches_the_same_owners(Config) ->
     ?assert(Epoch > 1),
     ?assertEqual(99, call(Next, count, [#{}])),
     cluster_node:stop(B2b).
+
+%% Waits until the newest record says so of the recording.
+recording(Store, N, State) ->
+    cluster_node:until({recording, State}, fun() ->
+        [#{<<"recording">> := #{<<"state">> := Is}} | _] = ready(Store, N),
+        Is =:= State orelse {false, {Is, call(Store, explain, [{cid, cid(N)}])}}
+    end).
