@@ -4,7 +4,8 @@
 #   make demo                            play the recorded calls, end with a table
 #   make demo EVENTS=file OUT=dir        play another file, write its records to dir
 #   make demo-cluster [RATE=events/s]    the same on three nodes, the active of which is killed half-way
-#   make test                            everything a change must pass; a random run of RANDOM_MINUTES=1 is a part of it
+#   make test                            everything a change must pass; a random run of RANDOM_MINUTES=1 is a part of it.
+#                                        Two things run at a time, and each says what it has to say when it ends
 #   make random [RANDOM_MINUTES=30 RANDOM_SEED=n]   that run alone, longer or as it was before
 #   make check                           format, lints, layers, types
 #   make bench [ONLY=name]               benchmarks
@@ -17,7 +18,7 @@ RATE ?=
 ONLY ?=
 MINUTES ?= 10
 
-.PHONY: demo demo-cluster test check bench soak bench-build build shell clean setup lint layers rust-test eunit ct random
+.PHONY: demo demo-cluster test check bench soak bench-build build shell clean setup lint layers rust-test eunit ct ct-commit ct-rest random
 
 demo: build
 	@examples/demo/run "$(EVENTS)" "$(OUT)"
@@ -25,7 +26,11 @@ demo: build
 demo-cluster: build
 	@DEMO_MAIN=callstore_demo_cluster DEMO_DIR=_build/demo-cluster RATE="$(RATE)" examples/demo/run "$(EVENTS)"
 
-test: lint layers rust-test eunit ct
+test: lint layers
+	@$(MAKE) $(TWO) rust-test eunit
+	@$(MAKE) $(TWO) ct-commit ct-rest
+
+TWO = --no-print-directory -j2 --output-sync=target
 
 check: lint layers
 	rebar3 as check dialyzer
@@ -70,10 +75,23 @@ rust-test: setup
 eunit: setup
 	rebar3 eunit
 
+# The nodes of the tests wait for each other most of the time, so the longest suites run beside the others, in a build of their own.
 # The random run is short here, so that all fits into twenty minutes, and begins with the same seed each time; `make random` is the
 # long one, with a new seed.
-ct: setup
-	RANDOM_MINUTES=$${RANDOM_MINUTES:-1} RANDOM_SEED=$${RANDOM_SEED:-777} rebar3 ct
+ct: ct-commit ct-rest
+
+BESIDE = $(addprefix test/ct/,commit_SUITE.erl random_SUITE.erl)
+REST = $(filter-out $(BESIDE),$(wildcard test/ct/*_SUITE.erl))
+comma = ,
+empty =
+suites = $(subst $(empty) $(empty),$(comma),$(basename $(1)))
+
+ct-commit: setup
+	REBAR_BASE_DIR=_build/beside RANDOM_MINUTES=$${RANDOM_MINUTES:-1} RANDOM_SEED=$${RANDOM_SEED:-777} \
+		rebar3 ct --logdir _build/beside/test/logs --suite $(call suites,$(BESIDE))
+
+ct-rest: setup
+	rebar3 ct --suite $(call suites,$(REST))
 
 # Alone it is the long one.
 random: setup
