@@ -28,7 +28,7 @@ all() ->
     ].
 
 init_per_suite(Config) ->
-    Spool = filename:join(?config(priv_dir, Config), "spool"),
+    Spool = filename:join(?config(priv_dir, Config), "mix_spool"),
     ok = watch_mixer:mode(Spool, refuse),
     watch_cluster:start(#{mixer => watch_mixer}, [{spool, Spool} | Config]).
 

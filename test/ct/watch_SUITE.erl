@@ -44,7 +44,7 @@ init_per_suite(Config) ->
     Settings = #{
         probe => callstore_example_probe, mixer => callstore_example_mixer, rescue => callstore_example_rescue
     },
-    watch_cluster:start(Settings, [{spool, filename:join(Dir, "spool")} | Config]).
+    watch_cluster:start(Settings, [{spool, filename:join(Dir, "watch_spool")} | Config]).
 
 end_per_suite(Config) -> watch_cluster:stop(Config).
 
