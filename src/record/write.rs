@@ -34,13 +34,22 @@ pub struct Context<'c> {
 pub fn write(call: &Call<'_>, context: &Context<'_>, out: &mut impl Out) {
     out.begin_object();
     body(call, context, out);
+    reopened(call, out);
+    rescued(call, out);
     out.end_object();
 }
 
-/// Writes what is known of a call that may live: its record as far as it goes, its state and its owner.
+/// Writes what is known of a call that may live: its record as far as it goes, its state and its owner. What it outlived
+/// is left out of a call that outlived nothing: a page of calls is to be quick.
 pub fn write_live(call: &Call<'_>, context: &Context<'_>, state: State, out: &mut impl Out) {
     out.begin_object();
     body(call, context, out);
+    if !call.survival.reopened.is_empty() {
+        reopened(call, out);
+    }
+    if !call.survival.rescued.is_empty() {
+        rescued(call, out);
+    }
     out.key("state");
     out.str(state.name());
     owner(out, "owner", call.owner);
@@ -72,7 +81,6 @@ fn body(call: &Call<'_>, context: &Context<'_>, out: &mut impl Out) {
     }
     durations(call, out);
     completeness(call, out);
-    survival(call, out);
 }
 
 fn identity(call: &Call<'_>, context: &Context<'_>, out: &mut impl Out) {
@@ -307,7 +315,7 @@ fn durations(call: &Call<'_>, out: &mut impl Out) {
     out.end_object();
 }
 
-fn survival(call: &Call<'_>, out: &mut impl Out) {
+fn reopened(call: &Call<'_>, out: &mut impl Out) {
     out.key("reopened");
     out.begin_array();
     for reopened in &call.survival.reopened {
@@ -318,6 +326,9 @@ fn survival(call: &Call<'_>, out: &mut impl Out) {
         out.end_object();
     }
     out.end_array();
+}
+
+fn rescued(call: &Call<'_>, out: &mut impl Out) {
     out.key("rescued");
     out.begin_array();
     for rescue in &call.survival.rescued {

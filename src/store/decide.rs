@@ -24,6 +24,9 @@ impl Entry {
             return i64::MAX;
         }
         let marks = self.life.marks;
+        if self.wants_mix() && limits.mix_retry_ms > 0 {
+            return i64::MAX;
+        }
         if marks.any(Marks::RECORDING) && !marks.any(Marks::LINKS) {
             return self.since_ms + limits.recording_wait_ms.max(limits.tombstone_ms);
         }

@@ -3,7 +3,8 @@
 //!
 //! Of a dialog that was declared dead its owner is asked some times more, with growing pauses and for a limited time; a
 //! mass death does not make that more than so many questions a second. Always holds: what was said in order is not
-//! doubted. Only [`Store::tick`] looks. Must never: keep a call from being forgotten.
+//! doubted. Only [`Store::tick`] looks. Must never: keep a call from being forgotten
+//! for anything but its recording.
 
 use super::Store;
 use super::deaths::{Decision, Told};

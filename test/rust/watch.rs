@@ -156,10 +156,13 @@ fn a_mix_that_fails_is_asked_for_again_with_growing_pauses_until_it_is_taken() {
             .all(|(is, wants)| (is - wants).abs() <= 1),
         "{pauses:?}"
     );
-    // A new active goes on where the last one was, and stops when the mixer takes it.
+    // However long it refuses, the call is not forgotten before. A new active goes on where the last one was, and stops
+    // when the mixer takes it.
+    let days = BASE + 2 * settings().limits.recording_wait_ms;
+    player.advance_to(days);
     player.store.take_over(player.now_ms);
     player.mixer_takes = true;
-    player.advance_to(BASE + 3_600_000);
+    player.advance_to(days + 3_600_000);
     assert_eq!(player.mixes.values().map(Vec::len).sum::<usize>(), 1);
     let record = player.records(*player.mixes.keys().next().expect("a job"));
     assert_eq!(
