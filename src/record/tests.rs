@@ -216,15 +216,25 @@ fn a_live_call_has_the_shape_of_its_record_with_state_and_owner() {
     let mut out = JsonOut::default();
     write_live(&call, &context, State::Confirmed, &mut out);
     let live: Value = serde_json::from_slice(out.as_bytes()).expect("JSON");
-    assert!(
-        keys(&live)
-            .into_iter()
-            .eq(KEYS.into_iter().chain(["state", "owner"]))
-    );
+    let survival = ["reopened", "rescued"];
+    let shape = KEYS.into_iter().filter(|key| !survival.contains(key));
+    assert!(keys(&live).into_iter().eq(shape.chain(["state", "owner"])));
     assert_eq!(live["state"], "confirmed");
     assert_eq!(live["owner"], "b2b@n1");
     for unknown in ["end", "revision", "node", "epoch"] {
         assert_eq!(live[unknown], Value::Null, "{unknown}");
     }
     assert_eq!(live["durations"]["talk_ms"], Value::Null);
+}
+
+#[test]
+fn a_live_call_says_what_it_outlived() {
+    let lost = invite().with(Field::Owner, "one");
+    let call = call([lost, ev(9, Kind::Rescued).with(Field::Newowner, "two")]);
+    let mut out = JsonOut::default();
+    write_live(&call, &CONTEXT, State::Confirmed, &mut out);
+    let live: Value = serde_json::from_slice(out.as_bytes()).expect("JSON");
+    let rescued = json!([{"ts": T0 + 9, "from": "one", "to": "two"}]);
+    assert_eq!(live["rescued"], rescued);
+    assert_eq!(live.get("reopened"), None);
 }
