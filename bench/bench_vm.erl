@@ -44,10 +44,11 @@ names(#{}) ->
     #{}.
 
 %% The paths of this VM, and quiet logging: progress belongs to the controlling VM. Prepared events are literals, for which the
-%% default area of 1 GB is too small.
+%% default area of 1 GB is too small. Schedulers that find nothing to do sleep at once, as the README advises for a release.
 arguments() ->
     Paths = [filename:absname(Path) || Path <- code:get_path(), not lists:prefix(code:lib_dir(), Path), Path =/= "."],
-    ["+MIscs", "8192", "-pa" | Paths] ++ ["-setcookie", "bench", "-connect_all", "true", "-kernel", "logger_level", "error"].
+    Sleep = ["+sbwt", "none", "+sbwtdcpu", "none", "+sbwtdio", "none"],
+    ["+MIscs", "8192"] ++ Sleep ++ ["-pa" | Paths] ++ ["-setcookie", "bench", "-connect_all", "true", "-kernel", "logger_level", "error"].
 
 %% Ends a VM the quick way; nothing of it is needed any more.
 -spec stop(vm()) -> ok.
