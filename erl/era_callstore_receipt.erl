@@ -8,18 +8,16 @@
 %%%
 %%% Always holds: who is among givers/1 before a commit gives a receipt for that row, or leaves: with its node, with
 %%% Mnesia on it, or to load its tables anew. One receipt stands for all earlier rows of its epoch.
-%%% Called by: era_callstore_view (rest/1, follow/1), era_callstore_writer (take/1, givers/1, await/5). Mnesia's table
+%%% Called by: era_callstore_view (rest/1, follow/1), era_callstore_writer (take/1, givers/1). Mnesia's table
 %%% events come in.
 %%% Must never: fold a row, or run where a commit is not to survive the death of the VM (in RAM, async_dirty).
 -module(era_callstore_receipt).
 -behaviour(gen_server).
 
--export([start_link/1, rest/1, follow/1, take/1, givers/1, await/5]).
+-export([start_link/1, rest/1, follow/1, take/1, givers/1]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2]).
 
 -define(SCOPE, era_callstore).
-%% How often a giver that keeps silent is looked after.
--define(LOOK_MS, 20).
 
 -record(state, {
     group :: pos_integer(),
@@ -56,20 +54,6 @@ givers(Group) ->
 those_written_to(Group, Pids) ->
     Copies = era_callstore_log:copies(Group),
     [Pid || Pid <- Pids, lists:member(node(Pid), Copies)].
-
-%% @doc Waits, in the writer, until each of these has given its receipt or has gone. `exit': the parent says so.
--spec await(Group :: pos_integer(), Givers :: [pid()], Epoch :: pos_integer(), Seq :: pos_integer(), Parent :: pid()) ->
-    ok | {exit, Reason :: term()}.
-await(_Group, [], _Epoch, _Seq, _Parent) ->
-    ok;
-await(Group, [Giver | Others] = Givers, Epoch, Seq, Parent) ->
-    receive
-        {?MODULE, Giver, Epoch, Last} when Last >= Seq -> await(Group, Others, Epoch, Seq, Parent);
-        {'EXIT', Parent, Reason} -> {exit, Reason}
-    after ?LOOK_MS ->
-        Left = givers(Group),
-        await(Group, [Pid || Pid <- Givers, lists:member(Pid, Left)], Epoch, Seq, Parent)
-    end.
 
 %% --- the process
 

@@ -2,12 +2,14 @@
 %%%
 %%% Always holds: chunks stand in the order in which they came, what the writer itself decided before them. No more is
 %%% gathered when there are 4,096 events or 1 MiB; one chunk alone may be more.
-%%% Called by: era_callstore_writer, whose mailbox gather/1 reads.
+%%% Called by: era_callstore_writer, whose mailbox gather/1 reads, and in whose place answer/2 sends.
 %%% Must never: look into a chunk.
 -module(era_callstore_row).
 
--export([new/0, add/5, add_before/3, gather/1, is_empty/1, written/1]).
+-export([new/0, add/5, add_before/3, gather/1, is_empty/1, written/1, after_rebuild/2, answer/2]).
 -export_type([row/0, entry/0]).
+
+-include("era_callstore_crash.hrl").
 
 -define(EVENTS, 4096).
 -define(BYTES, 1048576).
@@ -50,3 +52,26 @@ is_empty(#row{entries = Entries}) -> Entries =:= [].
 %% @doc The entries in the order in which they are committed, and their bytes.
 -spec written(row()) -> {[entry()], Bytes :: non_neg_integer()}.
 written(#row{entries = Entries, bytes = Bytes}) -> {lists:reverse(Entries), Bytes}.
+
+%% @doc The answers to entries of a row after which the store was folded anew: those at the places Bad are in the log and
+%% in no store, the others were taken, whatever was known before.
+-spec after_rebuild([entry()], Bad :: [pos_integer()]) -> [{ok, era_callstore_nif:applied()} | {error, poisoned}].
+after_rebuild(Entries, Bad) ->
+    Answer = fun(Place, Count) ->
+        case lists:member(Place, Bad) of
+            true -> {error, poisoned};
+            false -> {ok, {Count, 0, 0}}
+        end
+    end,
+    [Answer(Place, Count) || {Place, {_, _, Count, _}} <- lists:enumerate(Entries)].
+
+%% @doc Answers those who wait, each with what stands at the place of its entry.
+-spec answer([entry()], Answers :: [term()]) -> ok.
+answer([], []) ->
+    ok;
+answer([{none, _, _, _} | Entries], [_ | Answers]) ->
+    answer(Entries, Answers);
+answer([{Ref, _, _, _} | Entries], [Answer | Answers]) ->
+    Ref ! {Ref, Answer},
+    ?CRASH_POINT(answer_one),
+    answer(Entries, Answers).

@@ -1,9 +1,11 @@
 %%% The writer of an active instance: everything that goes into the log of the group goes through it, in order.
 %%%
-%%%   producers, ticker, outboxes ──chunk──► [what waits] ──► one Mnesia activity, one row ──► fold ──► answers
-%%%                                                              ▲                               │
-%%%                                                              └── `record' events due ◄───────┘
+%%%   producers, ticker, outboxes ──chunk──► [what waits] ──► one Mnesia activity, one row ──► fold ──► [unanswered]
+%%%                                                              ▲                               │         │ receipts
+%%%                                                              └── `record' events due ◄───────┘         ▼ of all copies
+%%%                                                                                                     answers
 %%% While one commit runs the next row gathers, so the size of a row follows the load; a lone chunk waits for nothing.
+%%% While receipts for one row are awaited the next is committed; rows are answered in order.
 %%% No commit begins while a passive copy lacks more than lag_bytes; what waits then is bounded by the queue.
 %%% Always holds: an answer {ok, …} comes after the commit and after the fold, and after every copy has what is to
 %%% survive the death of its VM. Bytes on the way to this process are counted in Queue before they are sent.
@@ -25,8 +27,10 @@
 -define(ISSUE_MAX, 64).
 %% How long revisions wait for a row with which they can go: one of their own costs as much as that of a producer.
 -define(ISSUE_WAIT_MS, 5).
-%% A wait for a passive copy that is longer than this is told in the log file.
--define(LONG_WAIT_MS, 1000).
+%% So many rows are committed at most while receipts for them are awaited, and so often givers that keep silent are looked
+%% after.
+-define(UNANSWERED_MAX, 8).
+-define(LOOK_MS, 20).
 
 -type options() :: #{
     term := era_callstore_log:term_of_activity(),
@@ -39,6 +43,10 @@
     %% how far a passive copy may be behind
     lag_bytes := pos_integer()
 }.
+
+-type row() :: {
+    era_callstore_log:key(), [era_callstore_row:entry()], Answers :: [term()], era_callstore_nif:said() | unknown
+} | {reached, reference()}.
 
 -record(state, {
     parent :: pid(),
@@ -54,6 +62,10 @@
     %% whether revisions may be due
     due = true :: boolean(),
     credit :: era_callstore_credit:credit(),
+    %% rows for which receipts are awaited, how much they say, and whether they are going to be looked after
+    unanswered = era_callstore_unanswered:new() :: era_callstore_unanswered:rows(row()),
+    ahead = 0 :: non_neg_integer(),
+    looks = false :: boolean(),
     %% who looks for work after every commit
     bells = [] :: [era_callstore_wake:bell()]
 }).
@@ -131,9 +143,10 @@ init(Parent, #{term := Term, from := From, store := Store, flush := Flush} = Opt
     %% Who comes between is told of twice, which does no harm.
     Credit = era_callstore_credit:joined(era_callstore_router:views(Group), era_callstore_credit:new(LagBytes)),
     proc_lib:init_ack(Parent, {ok, self()}),
-    issue(noted(#state{
-        parent = Parent, term = Term, said = Said, store = Store, flush = Flush, queue = Queue, credit = Credit
-    })).
+    issue(#state{
+        parent = Parent, term = Term, said = Said, store = Store, flush = Flush, queue = Queue,
+        credit = era_callstore_behind:noted(Group, Credit)
+    }).
 
 loop(State) ->
     receive
@@ -146,14 +159,19 @@ loop(State) ->
             self() ! {settled, Ref},
             issue(State);
         {Asked, Ref} when Asked =:= settled; Asked =:= reached ->
-            Ref ! {Ref, ok},
-            loop(State);
+            loop(all_received(unanswered([], {reached, Ref}, State)));
+        {era_callstore_receipt, Giver, Epoch, Last} ->
+            loop(received(Giver, Epoch, Last, State));
+        look ->
+            loop(looked(State#state{looks = false}));
         {era_callstore_view, folded, View, Epoch, Seq} ->
-            loop(folded(View, Epoch, Seq, State));
+            #state{term = #{epoch := Own}, credit = Credit} = State,
+            loop(State#state{credit = era_callstore_behind:folded(group(State), {Epoch, Own}, View, Seq, Credit)});
         {era_callstore_router, Change, Views} ->
-            loop(changed(Change, Views, State));
+            loop(State#state{credit = era_callstore_behind:changed(group(State), Change, Views, State#state.credit)});
         {era_callstore_feed, Asked} ->
-            loop(State#state{said = era_callstore_feed:beside(Asked, State#state.said)});
+            Answered = answered(State),
+            loop(Answered#state{said = era_callstore_feed:beside(Asked, Answered#state.said)});
         {nodes, Nodes} ->
             loop(State#state{term = (State#state.term)#{nodes := Nodes}});
         {attach, Bell} ->
@@ -184,7 +202,8 @@ finish(State) ->
     Row = era_callstore_row:gather(era_callstore_row:new()),
     case era_callstore_row:is_empty(Row) of
         true ->
-            _ = era_callstore_feed:flush(State#state.said),
+            Answered = answered(State),
+            _ = era_callstore_feed:flush(Answered#state.said),
             exit(normal);
         false ->
             finish(committed(Row, State))
@@ -193,63 +212,38 @@ finish(State) ->
 %% What came while a copy was waited for goes along.
 commit(Row, State) ->
     case era_callstore_credit:behind(State#state.credit) of
-        [] -> loop(committed(Row, State));
-        _ -> loop(committed(era_callstore_row:gather(Row), wait(State)))
+        [] -> loop(committed(Row, answered(?UNANSWERED_MAX - 1, State)));
+        _ -> loop(committed(era_callstore_row:gather(Row), wait(answered(State))))
+    end.
+
+wait(#state{term = #{group := Group, epoch := Epoch}, credit = Credit, parent = Parent} = State) ->
+    case era_callstore_behind:wait(Group, Epoch, Credit, Parent) of
+        {ok, Ready} -> State#state{credit = Ready};
+        {exit, Reason} -> over(Reason, State)
     end.
 
 committed(Row, State) ->
-    #state{term = Term, seq = Seq, said = Place, queue = Queue} = State,
+    #state{term = Term, seq = Seq, said = Place, ahead = Ahead, queue = Queue} = State,
     {Entries, Bytes} = era_callstore_row:written(Row),
     Chunks = [Chunk || {_, Chunk, _, _} <- Entries],
     ok = atomics:sub(Queue, 1, lists:sum([B || {Ref, _, _, B} <- Entries, Ref =/= none])),
-    ok = not_paused(State),
     Givers = givers(State),
-    ?CRASH_POINT(commit_before),
-    case era_callstore_log:append(Term, Seq, era_callstore_feed:position(Place), Chunks) of
+    case era_callstore_commit:row(Term, Seq, era_callstore_feed:position(Place) + Ahead, Chunks) of
         ok ->
-            ?CRASH_POINT(commit_after),
-            %% What was committed is not lost, but whether it was in time is not known.
-            ok = not_paused(State),
-            ok = keep_own(State),
             era_callstore_counters:add(rows_committed, 1),
             era_callstore_counters:add(row_bytes_committed, Bytes),
-            Flush = start_flush(State),
+            Flush = era_callstore_commit:start_flush(State#state.flush),
             ?CRASH_POINT(flush_begun),
             {Answers, Said, Folded} = fold(Entries, Chunks, State),
             ?CRASH_POINT(fold_after),
             ok = flushed(Flush, Bytes, State),
             ?CRASH_POINT(flush_after),
-            ok = received(Givers, State),
-            ?CRASH_POINT(receipt_after),
-            Told = era_callstore_feed:told(key(State), Said, Chunks, Place),
-            answer(Entries, Answers),
-            ?CRASH_POINT(answer_after),
-            era_callstore_wake:ring(State#state.bells),
-            Credit = era_callstore_credit:written(Seq, Bytes, State#state.credit),
-            noted(Folded#state{said = Told, seq = Seq + 1, credit = Credit});
+            Credit = era_callstore_behind:noted(group(State), era_callstore_credit:written(Seq, Bytes, State#state.credit)),
+            Waiting = unanswered(Givers, {key(State), Entries, Answers, Said}, Folded),
+            all_received(Waiting#state{seq = Seq + 1, credit = Credit, ahead = Ahead + says(Said)});
         {error, Reason} ->
             over({shutdown, Reason}, State)
     end.
-
-%% What is acknowledged while a copy is missing is here and not there: should this node be started again, it is to load its
-%% own copy. Looked at with each row: one that had come may have had the heal of this node settle it otherwise, and be
-%% gone.
-keep_own(#state{term = #{group := Group, table := Table, nodes := Nodes}} = State) ->
-    case Nodes -- era_callstore_log:copies(Group) =:= [] orelse era_callstore_rejoin:kept(Table) of
-        {error, Reason} -> over({shutdown, Reason}, State);
-        _ -> ok
-    end.
-
-not_paused(#state{term = #{pauses := any}}) ->
-    ok;
-not_paused(#state{term = #{pauses := Pauses}} = State) ->
-    case era_callstore_pause:count() of
-        Pauses -> ok;
-        _ -> over({shutdown, paused}, State)
-    end.
-
-start_flush(#state{flush = true}) -> era_callstore_flush:start();
-start_flush(#state{flush = false}) -> none.
 
 flushed(Flush, Bytes, State) ->
     case era_callstore_flush:wait(Flush, Bytes) of
@@ -260,11 +254,67 @@ flushed(Flush, Bytes, State) ->
 givers(#state{flush = true} = State) -> era_callstore_receipt:givers(group(State));
 givers(#state{flush = false}) -> [].
 
-received(Givers, #state{term = #{group := Group, epoch := Epoch}, seq = Seq, parent = Parent} = State) ->
-    case era_callstore_receipt:await(Group, Givers, Epoch, Seq, Parent) of
-        ok -> ok;
-        {exit, Reason} -> over(Reason, State)
+%% --- rows that are not answered yet
+
+unanswered(Givers, What, #state{seq = Seq, unanswered = Rows} = State) ->
+    State#state{unanswered = era_callstore_unanswered:add(Seq, Givers, What, Rows)}.
+
+received(Giver, Epoch, Last, #state{term = #{epoch := Epoch}, unanswered = Unanswered} = State) ->
+    all_received(State#state{unanswered = era_callstore_unanswered:received(Giver, Last, Unanswered)});
+received(_Giver, _Epoch, _Last, State) ->
+    State.
+
+%% Who has gone gives none any more, and lacks what is answered now.
+looked(#state{term = Term, unanswered = Unanswered} = State) ->
+    case era_callstore_commit:keep_own(Term) of
+        ok -> all_received(State#state{unanswered = era_callstore_unanswered:only(givers(State), Unanswered)});
+        {error, Reason} -> over({shutdown, Reason}, State)
     end.
+
+all_received(#state{unanswered = Unanswered} = State) ->
+    {Rows, Left} = era_callstore_unanswered:take(Unanswered),
+    looking(lists:foldl(fun answer_row/2, State#state{unanswered = Left}, Rows)).
+
+looking(#state{looks = false, unanswered = Unanswered} = State) ->
+    case era_callstore_unanswered:size(Unanswered) of
+        0 -> State;
+        _ -> _ = erlang:send_after(?LOOK_MS, self(), look), State#state{looks = true}
+    end;
+looking(State) ->
+    State.
+
+%% What is said of the row is in the stream once every copy has it.
+answer_row({reached, Ref}, State) ->
+    Ref ! {Ref, ok},
+    State;
+answer_row({Key, Entries, Answers, Said}, #state{said = Place, ahead = Ahead} = State) ->
+    ?CRASH_POINT(receipt_after),
+    Told = era_callstore_feed:told(Key, Said, [Chunk || {_, Chunk, _, _} <- Entries], Place),
+    ok = era_callstore_row:answer(Entries, Answers),
+    ?CRASH_POINT(answer_after),
+    era_callstore_wake:ring(State#state.bells),
+    State#state{said = Told, ahead = Ahead - says(Said)}.
+
+says({Count, _Marks}) -> Count;
+%% A number is passed over.
+says(unknown) -> 1.
+
+%% Waits until no more than so many rows are unanswered.
+answered(State) -> answered(0, State).
+
+answered(Most, #state{parent = Parent, unanswered = Unanswered} = State) ->
+    case era_callstore_unanswered:size(Unanswered) =< Most of
+        true ->
+            State;
+        false ->
+            receive
+                {era_callstore_receipt, Giver, Epoch, Last} -> answered(Most, received(Giver, Epoch, Last, State));
+                {'EXIT', Parent, Reason} -> over(Reason, State)
+            after ?LOOK_MS -> answered(Most, looked(State))
+            end
+    end.
+
+%% --- the fold and the answers
 
 fold(Entries, Chunks, #state{store = Store} = State) ->
     case era_callstore_view:fold_said(Store, key(State), Chunks) of
@@ -274,25 +324,11 @@ fold(Entries, Chunks, #state{store = Store} = State) ->
             %% The row is in the log: the store folded anew has it, but for a chunk that poisons.
             case era_callstore_view:rebuild(group(State), key(State)) of
                 {ok, New, Bad} ->
-                    Answers = [after_rebuild(Place, Entry, Bad) || {Place, Entry} <- lists:enumerate(Entries)],
-                    {Answers, unknown, State#state{store = New, due = true}};
+                    {era_callstore_row:after_rebuild(Entries, Bad), unknown, State#state{store = New, due = true}};
                 {error, Reason} ->
                     over({shutdown, Reason}, State)
             end
     end.
-
-after_rebuild(Place, {_, _, Count, _}, Bad) ->
-    case lists:member(Place, Bad) of
-        true -> {error, poisoned};
-        false -> {ok, {Count, 0, 0}}
-    end.
-
-answer([], []) -> ok;
-answer([{none, _, _, _} | Entries], [_ | Answers]) -> answer(Entries, Answers);
-answer([{Ref, _, _, _} | Entries], [Answer | Answers]) ->
-    Ref ! {Ref, Answer},
-    ?CRASH_POINT(answer_one),
-    answer(Entries, Answers).
 
 %% Revisions that are due: with what waits, alone when nothing does.
 issue(State) ->
@@ -314,64 +350,6 @@ with_revisions(Row, #state{term = #{epoch := Epoch}, store = Store, node = Node}
             ?CRASH_POINT(issue_decided),
             era_callstore_row:add_before(Chunk, ?ISSUE_MAX, Row)
     end.
-
-%% --- passive copies that are behind
-
-%% Until none is. Those who ask the writer something meanwhile wait too; its parent and its end do not.
-wait(State) ->
-    Begun = erlang:monotonic_time(millisecond),
-    Ready = waited(State, Begun + ?LONG_WAIT_MS),
-    era_callstore_counters:add(passive_waits, 1),
-    era_callstore_counters:add(passive_wait_ms, erlang:monotonic_time(millisecond) - Begun),
-    ok = era_callstore_router:note({writer, group(State), waits_for}, #{}),
-    Ready.
-
-%% Mnesia does not write to a copy that it has lost: that one is not waited for.
-waited(State, TellAt) ->
-    Copies = era_callstore_log:copies(group(State)),
-    case [Node || Node <- era_callstore_credit:behind(State#state.credit), lists:member(Node, Copies)] of
-        [] ->
-            State;
-        [_ | _] = Nodes ->
-            ok = era_callstore_router:note({writer, group(State), waits_for}, #{nodes => Nodes}),
-            wait(Nodes, State, TellAt)
-    end.
-
-wait(Nodes, State, TellAt) ->
-    receive
-        {era_callstore_view, folded, View, Epoch, Seq} ->
-            waited(folded(View, Epoch, Seq, State), TellAt);
-        {era_callstore_router, Change, Views} ->
-            waited(changed(Change, Views, State), TellAt);
-        finish ->
-            %% Activity is given up: what waits is written now, whoever is behind.
-            self() ! finish,
-            State#state{credit = era_callstore_credit:no_more(State#state.credit)};
-        {'EXIT', Parent, Reason} when Parent =:= State#state.parent ->
-            over(Reason, State)
-    after left_ms(TellAt) ->
-        ?LOG_WARNING(#{what => "no commit until a passive copy has caught up", group => group(State), nodes => Nodes}),
-        wait(Nodes, State, infinity)
-    end.
-
-left_ms(infinity) -> infinity;
-left_ms(At) -> max(0, At - erlang:monotonic_time(millisecond)).
-
-%% Of another term: said to a writer that was here before.
-folded(View, Epoch, Seq, #state{term = #{epoch := Epoch}, credit = Credit} = State) ->
-    noted(State#state{credit = era_callstore_credit:folded(View, Seq, Credit)});
-folded(_View, _Epoch, _Seq, State) ->
-    State.
-
-changed(joined, Views, #state{credit = Credit} = State) ->
-    noted(State#state{credit = era_callstore_credit:joined(Views, Credit)});
-changed(left, Views, #state{credit = Credit} = State) ->
-    noted(State#state{credit = era_callstore_credit:left(Views, Credit)}).
-
-%% For the status.
-noted(#state{credit = Credit} = State) ->
-    ok = era_callstore_router:note({writer, group(State), lag_bytes}, era_callstore_credit:lags(Credit)),
-    State.
 
 -spec over(term(), #state{}) -> no_return().
 over(Reason, State) ->
