@@ -16,7 +16,7 @@
 when
     Chunk :: era_callstore_nif:chunk().
 row(Term, Seq, Position, Chunks) ->
-    first_error([
+    era_callstore_steps:do([
         fun() -> not_paused(Term) end,
         fun() -> append(Term, Seq, Position, Chunks) end,
         fun() -> not_paused(Term) end,
@@ -28,13 +28,6 @@ append(Term, Seq, Position, Chunks) ->
     Appended = era_callstore_log:append(Term, Seq, Position, Chunks),
     ?CRASH_POINT(commit_after),
     Appended.
-
-first_error([]) -> ok;
-first_error([Step | Steps]) ->
-    case Step() of
-        ok -> first_error(Steps);
-        {error, _} = Error -> Error
-    end.
 
 %% Another may be active by now.
 not_paused(#{pauses := any}) ->

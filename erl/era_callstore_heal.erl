@@ -286,7 +286,7 @@ heal_with(#{lineages := Lineages} = Us, #{node := Other} = Them, Groups) ->
         fun() -> allowed(Here, maps:keys(Here) -- maps:keys(Loaded), Others, Way) end,
         fun() -> has_active(maps:keys(Loaded), [node() | Side]) end
     ],
-    case first_error(First) of
+    case era_callstore_steps:do(First) of
         ok ->
             Held = maps:keys(Here),
             held(Held, fun() -> told(Held, Side, give_and_join(Loaded, Groups, Others, Side, Way)) end);
@@ -318,13 +318,6 @@ has_active(Groups, Nodes) ->
     case [Group || Group <- Groups, Nodes -- era_callstore_router:active_nodes(Group) =:= Nodes] of
         [] -> ok;
         [Group | _] -> {error, {no_active, Group}}
-    end.
-
-first_error([]) -> ok;
-first_error([Check | Checks]) ->
-    case Check() of
-        ok -> first_error(Checks);
-        {error, _} = Error -> Error
     end.
 
 %% The groups begin nothing meanwhile; they are released whatever happens.

@@ -159,7 +159,7 @@ again(_Group, []) ->
 again(Group, Rows) ->
     ?LOG_NOTICE(#{what => "copies were left uneven: rows are committed again", group => Group, rows => length(Rows)}),
     Keys = [Key || {Key, _} <- Rows],
-    first_error(
+    era_callstore_steps:do(
         [
             fun() ->
                 Chunks = erpc:call(Holder, era_callstore_log, chunks, [Group, Key], ?ASK_MS),
@@ -177,12 +177,5 @@ again(Group, Rows) ->
 told(Group, Epoch, Nodes) ->
     _ = erpc:multicall(Nodes, era_callstore_lineage, is_even, [Group, Epoch], ?ASK_MS),
     ok.
-
-first_error([]) -> ok;
-first_error([Step | Steps]) ->
-    case Step() of
-        ok -> first_error(Steps);
-        {error, _} = Error -> Error
-    end.
 
 name(Group) -> list_to_atom("era_callstore_level_" ++ integer_to_list(Group)).

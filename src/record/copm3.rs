@@ -7,7 +7,7 @@ use std::net::Ipv4Addr;
 
 use super::Out;
 use super::cause::Cause;
-use super::write::{flag, int, text};
+use super::keys::{flag, int, text};
 use crate::call::legs::Leg;
 use crate::call::uri::{Uri, split_port};
 use crate::call::{Call, Text};

@@ -7,7 +7,9 @@ pub mod cause;
 pub mod copm3;
 
 mod json;
+mod keys;
 mod out;
+mod survival;
 mod write;
 
 pub use json::JsonOut;

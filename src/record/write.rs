@@ -5,9 +5,11 @@
 
 use super::Out;
 use super::cause::Cause;
+use super::keys::{as_written, flag, int, known, side, text};
+use super::survival::{owner, reopened, rescued};
 use crate::call::ending::End;
 use crate::call::legs::Leg;
-use crate::call::{Call, Side, State, Text, record_id};
+use crate::call::{Call, State, Text, record_id};
 use crate::event::Value;
 
 /// Version of the format.
@@ -315,40 +317,6 @@ fn durations(call: &Call<'_>, out: &mut impl Out) {
     out.end_object();
 }
 
-fn reopened(call: &Call<'_>, out: &mut impl Out) {
-    out.key("reopened");
-    out.begin_array();
-    for reopened in &call.survival.reopened {
-        out.begin_object();
-        int(out, "ts", Some(reopened.ts));
-        text(out, "reason", Some(reopened.reason));
-        int(out, "ended", reopened.ended);
-        out.end_object();
-    }
-    out.end_array();
-}
-
-fn rescued(call: &Call<'_>, out: &mut impl Out) {
-    out.key("rescued");
-    out.begin_array();
-    for rescue in &call.survival.rescued {
-        out.begin_object();
-        int(out, "ts", Some(rescue.ts));
-        owner(out, "from", rescue.from);
-        owner(out, "to", rescue.to);
-        out.end_object();
-    }
-    out.end_array();
-}
-
-fn owner(out: &mut impl Out, key: &'static str, packed: Option<&str>) {
-    out.key(key);
-    match packed {
-        Some(packed) => out.owner(packed),
-        None => out.null(),
-    }
-}
-
 fn completeness(call: &Call<'_>, out: &mut impl Out) {
     let completeness = &call.completeness;
     out.key("completeness");
@@ -363,45 +331,4 @@ fn completeness(call: &Call<'_>, out: &mut impl Out) {
     names.for_each(|&name| out.text(name));
     out.end_array();
     out.end_object();
-}
-
-/// What counts from 1 is not known where it is 0.
-fn known(number: i64) -> Option<i64> {
-    (number != 0).then_some(number)
-}
-
-pub(super) fn text(out: &mut impl Out, key: &'static str, fact: Option<Text<'_>>) {
-    out.key(key);
-    match fact {
-        Some(text) => out.text(text),
-        None => out.null(),
-    }
-}
-
-/// A number where the platform wrote a number.
-fn as_written(out: &mut impl Out, key: &'static str, fact: Option<Text<'_>>) {
-    match fact {
-        Some(Text::Int(number)) => int(out, key, Some(number)),
-        fact => text(out, key, fact),
-    }
-}
-
-pub(super) fn int(out: &mut impl Out, key: &'static str, fact: Option<i64>) {
-    out.key(key);
-    match fact {
-        Some(number) => out.int(number),
-        None => out.null(),
-    }
-}
-
-pub(super) fn flag(out: &mut impl Out, key: &'static str, fact: Option<bool>) {
-    out.key(key);
-    match fact {
-        Some(truth) => out.bool(truth),
-        None => out.null(),
-    }
-}
-
-fn side(out: &mut impl Out, key: &'static str, fact: Option<Side>) {
-    text(out, key, fact.map(|side| Text::Str(side.name())));
 }

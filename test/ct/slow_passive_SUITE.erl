@@ -10,10 +10,13 @@
     a_passive_that_does_not_fold_slows_the_active_until_it_does/1,
     a_passive_that_dies_frees_the_active_at_once/1,
     a_passive_whose_mnesia_stops_frees_the_active_at_once/1,
-    an_active_that_waits_can_hand_over/1
+    an_active_that_waits_can_hand_over/1,
+    rows_whose_receipts_are_awaited_do_not_hold_the_next/1,
+    who_waits_for_the_receipt_of_a_copy_that_dies_is_answered/1
 ]).
 
 -define(VIEW, era_callstore_view_1).
+-define(RECEIPT, era_callstore_receipt_1).
 -define(LAG_BYTES, 1048576).
 -define(QUEUE_BYTES, 262144).
 %% One put of these is some 20 kB.
@@ -27,7 +30,9 @@ all() ->
         a_passive_that_does_not_fold_slows_the_active_until_it_does,
         a_passive_that_dies_frees_the_active_at_once,
         a_passive_whose_mnesia_stops_frees_the_active_at_once,
-        an_active_that_waits_can_hand_over
+        an_active_that_waits_can_hand_over,
+        rows_whose_receipts_are_awaited_do_not_hold_the_next,
+        who_waits_for_the_receipt_of_a_copy_that_dies_is_answered
     ].
 
 init_per_testcase(Case, Config) -> [{dir, filename:join(?config(priv_dir, Config), atom_to_list(Case))} | Config].
@@ -82,6 +87,52 @@ an_active_that_waits_can_hand_over(Config) ->
     ok = cluster_node:until(handed_over, fun() -> cluster_node:active([A]) =:= cluster_node:name(B) end),
     ok = cluster_node:call(C, sys, resume, [?VIEW]),
     goes_on([A, B, C], Load, Before).
+
+rows_whose_receipts_are_awaited_do_not_hold_the_next(Config) ->
+    [A, B] = pair(Config),
+    Producers = unanswered(A, B, 3),
+    ok = cluster_node:call(B, sys, resume, [?RECEIPT]),
+    all_answered(Producers),
+    all_there([A, B], [cluster_calls:cid(N) || N <- lists:seq(1, 3)]).
+
+who_waits_for_the_receipt_of_a_copy_that_dies_is_answered(Config) ->
+    [A, B] = pair(Config),
+    Producers = unanswered(A, B, 3),
+    ok = cluster_node:kill(B),
+    all_answered(Producers),
+    all_there([A], [cluster_calls:cid(N) || N <- lists:seq(1, 3)]).
+
+%% The passive B gives no receipt: so many calls are committed on A, each in a row of its own, and nobody is answered.
+unanswered(A, B, Count) ->
+    ok = cluster_node:call(B, sys, suspend, [?RECEIPT]),
+    Producers = [put_alone(A, N) || N <- lists:seq(1, Count)],
+    receive
+        {'DOWN', _, process, _, {said, Answer}} -> error({answered, Answer})
+    after 0 -> Producers
+    end.
+
+put_alone(A, N) ->
+    Rows = rows_committed(A),
+    Events = cluster_calls:events(alive, N, N),
+    {_, Monitor} = spawn_monitor(fun() ->
+        exit({said, cluster_node:call(A, era_callstore, put, [Events, #{timeout => 30000}])})
+    end),
+    ok = cluster_node:until({committed, N}, fun() -> rows_committed(A) > Rows end),
+    Monitor.
+
+rows_committed(Node) ->
+    [Rows] = [Value || {rows_committed, _, Value} <- cluster_node:call(Node, era_callstore_counters, all, [])],
+    Rows.
+
+all_answered(Monitors) ->
+    lists:foreach(
+        fun(Monitor) ->
+            receive
+                {'DOWN', Monitor, process, _, Said} -> ?assertMatch({said, {ok, #{rejected := []}}}, Said)
+            end
+        end,
+        Monitors
+    ).
 
 goes_on(Nodes, Load, Before) ->
     All = ended(Load, Before ++ taken(Load, 20)),
