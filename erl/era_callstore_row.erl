@@ -6,7 +6,7 @@
 %%% Must never: look into a chunk.
 -module(era_callstore_row).
 
--export([new/0, add/5, add_before/3, gather/1, is_empty/1, written/1, after_rebuild/2, answer/2]).
+-export([new/0, add/5, add_before/3, gather/1, is_empty/1, events/1, written/1, after_rebuild/2, answer/2]).
 -export_type([row/0, entry/0]).
 
 -include("era_callstore_crash.hrl").
@@ -48,6 +48,10 @@ gather(Row) ->
 
 -spec is_empty(row()) -> boolean().
 is_empty(#row{entries = Entries}) -> Entries =:= [].
+
+%% @doc How many events the row has so far.
+-spec events(row()) -> non_neg_integer().
+events(#row{events = Events}) -> Events.
 
 %% @doc The entries in the order in which they are committed, and their bytes.
 -spec written(row()) -> {[entry()], Bytes :: non_neg_integer()}.

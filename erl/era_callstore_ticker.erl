@@ -2,7 +2,7 @@
 %%%
 %%% It sleeps until the core's next deadline; a commit may bring an earlier one, so the writer's bell makes it ask again
 %%% soon, but not more often than once in RESOLUTION_MS; evidence makes it ask at once. Where more is due at once it
-%%% rests for twice as long as it has worked, so that the death of a node does not starve producers.
+%%% rests for as long as it has worked, so that the death of a node does not starve producers.
 %%% On virtual time it does not rest, and acts only when the clock is advanced or evidence comes.
 %%% Always holds: exists on the active only; a decision is an event in the log before anything follows from it. What
 %%% others are to be asked goes to the watch and to the jobs.
@@ -20,9 +20,8 @@
 -define(RESOLUTION_MS, 200).
 %% The system clock may be set; so long at most a deadline is missed by that.
 -define(LONGEST_MS, 60000).
-%% Work without a rest, at least; and how many times as long it rests then.
+%% Work without a rest, at least.
 -define(REST_AFTER_MS, 20).
--define(REST, 2).
 
 -record(state, {
     group :: pos_integer(),
@@ -139,7 +138,7 @@ decided(Group, #{chunk := Chunk}) ->
 more(Group, Store, Began) ->
     Ended = monotonic_ms(),
     case era_callstore_clock:is_virtual() of
-        false when Ended - Began >= ?REST_AFTER_MS -> {rest, era_callstore_clock:now_ms() + ?REST * (Ended - Began)};
+        false when Ended - Began >= ?REST_AFTER_MS -> {rest, era_callstore_clock:now_ms() + Ended - Began};
         _ -> tick(Group, Store, Began)
     end.
 

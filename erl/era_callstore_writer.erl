@@ -23,8 +23,10 @@
 -include_lib("kernel/include/logger.hrl").
 -include("era_callstore_crash.hrl").
 
-%% Revisions decided at once, so that a flood of ends does not hold the producers.
+%% Revisions decided at once, so that a flood of ends does not hold the producers; fewer with a small row of theirs: a few
+%% more than so many events end as a rule.
 -define(ISSUE_MAX, 64).
+-define(EVENTS_PER_REVISION, 8).
 %% How long revisions wait for a row with which they can go: one of their own costs as much as that of a producer.
 -define(ISSUE_WAIT_MS, 5).
 %% So many rows are committed at most while receipts for them are awaited, and so often givers that keep silent are looked
@@ -343,12 +345,18 @@ with_revisions(Row, #state{quiet = Quiet, due = Due}) when map_size(Quiet) > 0; 
     Row;
 with_revisions(Row, #state{term = #{epoch := Epoch}, store = Store, node = Node}) ->
     ?CRASH_POINT(issue_before),
-    case era_callstore_nif:issue(Store, era_callstore_clock:now_ms(), Epoch, Node, ?ISSUE_MAX) of
+    case era_callstore_nif:issue(Store, era_callstore_clock:now_ms(), Epoch, Node, issue_max(Row)) of
         none ->
             Row;
         Chunk ->
             ?CRASH_POINT(issue_decided),
             era_callstore_row:add_before(Chunk, ?ISSUE_MAX, Row)
+    end.
+
+issue_max(Row) ->
+    case era_callstore_row:events(Row) of
+        0 -> ?ISSUE_MAX;
+        Events -> min(?ISSUE_MAX, ?EVENTS_PER_REVISION + Events div ?EVENTS_PER_REVISION)
     end.
 
 -spec over(term(), #state{}) -> no_return().

@@ -14,6 +14,9 @@ use crate::event::chunk::MAX_EVENTS;
 use crate::event::{EventSet, Field, Kind, Value};
 use crate::watch::Limits;
 
+/// So many events are decided at once, about as many as a producer puts: who puts beside it does not wait for long.
+const DECIDED_EVENTS: usize = 512;
+
 impl Entry {
     /// When the call is to be looked at next; `i64::MAX` when nothing is awaited of it.
     fn next_deadline(&self, limits: &Limits, sinks: Option<usize>) -> i64 {
@@ -124,7 +127,7 @@ impl Store {
                 }
                 Look::At(at) => self.put_off(slot, at),
             }
-            if events + 1 >= MAX_EVENTS {
+            if events + 1 >= DECIDED_EVENTS {
                 break;
             }
         }
