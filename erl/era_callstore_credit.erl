@@ -6,7 +6,8 @@
 %%% Always holds: a copy is known by its view; what is known of it goes with it. What a copy is said to lack is at most
 %%% MARK_BYTES more than what it lacks, and 0 when it lacks nothing. Marks are kept for the limit and a mark more, so
 %%% their number is bounded; who is further behind than the oldest is behind whatever the number.
-%%% Called by: era_callstore_writer, of the copies on other nodes; era_callstore_group_sup (tell_bytes/1), for the view.
+%%% Called by: era_callstore_behind and era_callstore_writer, of the copies on other nodes; era_callstore_group_sup
+%%% (tell_bytes/1), for the view.
 %%% Must never: send a message or ask a node.
 -module(era_callstore_credit).
 

@@ -8,7 +8,8 @@
 %%% must have grown by what was committed.
 %%% Always holds: when wait/2 returns ok, everything that this process logged before start/0 is in the file, or the log
 %%% was closed for a dump, which writes it as well.
-%%% Called by: era_callstore_writer, around the fold, so that both go on at once; era_callstore_receipt.
+%%% Called by: era_callstore_commit (start/0) and era_callstore_writer (wait/2), around the fold, so that both go on at
+%%% once; era_callstore_receipt.
 %%% Must never: run where nothing is kept on disc.
 -module(era_callstore_flush).
 

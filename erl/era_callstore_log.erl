@@ -8,7 +8,7 @@
 %%% Always holds: a row is written once and never changed, only deleted; append/4 writes nothing unless the term of its
 %%% caller is the one in force. Two copies with the same rows are equal. The newest row is never deleted, so the next
 %%% term knows how far the one before it came.
-%%% Called by: view (load, subscribe), writer (append), group (terms), ticker (trim), union and level (what a copy
+%%% Called by: view (load, subscribe), commit (append), group (terms), ticker (trim), union and level (what a copy
 %%% lacks), receipt (subscribe, the last row), lineage (where a copy is from), heal (the run of Mnesia), status and
 %%% query (copies, size), placement (holders, give_back, load_there), and the sink that keeps its records in Mnesia
 %%% for the copies of its tables. With schema, rejoin and collection the only module that says `mnesia:'.

@@ -6,7 +6,7 @@
 %%% pause before it can act on what it believed before it.
 %%% Always holds: count/0 has grown when this node has been paused since it was asked last, also when the beat itself has not
 %%% come round yet. Groups are told by {era_callstore_pause, paused}.
-%%% Called by: era_callstore_sup (start), writer, outbox and group (count/0), group (follow/0).
+%%% Called by: era_callstore_sup (start), commit, outbox and group (count/0), group (follow/0).
 %%% Must never: decide what follows.
 -module(era_callstore_pause).
 -behaviour(gen_server).

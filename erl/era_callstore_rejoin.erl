@@ -12,7 +12,7 @@
 %%% Always holds: whoever starts Mnesia while a node leaves waits until that is done (era_callstore_schema:start/1).
 %%% Where a copy elsewhere is missing when settle/0 returns, this node keeps its own; whoever asks kept/1 in between
 %%% waits.
-%%% Called by: era_callstore_heal; is_together/1 and keeps_own/0 by the groups, kept/1 by writers; is_same_schema/1
+%%% Called by: era_callstore_heal; is_together/1 and keeps_own/0 by the groups, kept/1 by commits; is_same_schema/1
 %%% asks cookies/0 of the other node over erpc.
 %%% Must never: leave before what the others lack has been given to them.
 -module(era_callstore_rejoin).
