@@ -35,7 +35,13 @@ is_together(Node) -> lists:member(Node, side()).
 
 %% @doc The nodes that share one running Mnesia with this one, itself included; none when it does not run here.
 -spec side() -> [node()].
-side() -> mnesia:system_info(running_db_nodes).
+side() ->
+    try
+        mnesia:system_info(running_db_nodes)
+    catch
+        %% It has stopped, and its directory is being set aside: there is no schema to read.
+        exit:{aborted, _} -> []
+    end.
 
 %% @doc Whether Mnesia was started by us and holds no table of the host: then it may be started again unasked.
 -spec is_ours() -> boolean().
