@@ -14,9 +14,11 @@
     {dir_not_writable, file:filename(), file:posix() | badarg}
     | {disc_full, file:filename()}
     | {dir_of_node, file:filename(), node()}
-    | {dir_held, file:filename(), OsPid :: string()}.
+    | {dir_held, file:filename(), OsPid :: string()}
+    | {schema_spoilt, Path :: file:filename()}.
 
 -define(CLAIM, "era_callstore.owner").
+-define(SCHEMA, "schema.DAT").
 -define(PROBE, "era_callstore.probe").
 %% Enough that a file system with room for an empty file only is found out.
 -define(PROBE_BYTES, 65536).
@@ -24,9 +26,17 @@
 %% @doc Takes the directory for this node; makes it when it is not there.
 -spec claim(file:filename()) -> ok | {error, reason()}.
 claim(Dir) ->
-    case writable(Dir) of
-        ok -> claim_writable(Dir, filename:join(Dir, ?CLAIM));
-        {error, _} = Error -> Error
+    era_callstore_steps:do([
+        fun() -> writable(Dir) end,
+        fun() -> sound(filename:join(Dir, ?SCHEMA)) end,
+        fun() -> claim_writable(Dir, filename:join(Dir, ?CLAIM)) end
+    ]).
+
+%% Mnesia would try for long and say little. What is empty it writes anew.
+sound(Schema) ->
+    case filelib:file_size(Schema) =:= 0 orelse dets:is_dets_file(Schema) of
+        true -> ok;
+        _ -> {error, {schema_spoilt, Schema}}
     end.
 
 %% @doc Gives the directory back, when it is this node's.
@@ -42,7 +52,7 @@ release(Dir) ->
 %% @doc Whether a schema of Mnesia is there: one in use, or one that was made and waits for the first start.
 -spec has_schema(file:filename()) -> boolean().
 has_schema(Dir) ->
-    lists:any(fun(File) -> filelib:is_regular(filename:join(Dir, File)) end, ["schema.DAT", "FALLBACK.BUP"]).
+    lists:any(fun(File) -> filelib:is_regular(filename:join(Dir, File)) end, [?SCHEMA, "FALLBACK.BUP"]).
 
 %% @doc Whether files can be made there and hold bytes.
 -spec writable(file:filename()) -> ok | {error, reason()}.

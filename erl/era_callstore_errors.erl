@@ -48,13 +48,16 @@ say({dir_held, Dir, OsPid}) ->
         "the directory ", Dir, " is in use by the running process ", OsPid,
         ": give this node another directory (data_dir)"
     ];
+say({schema_spoilt, Path}) ->
+    ["Mnesia's schema ", Path, " cannot be read: bring the directory back from a copy, or set it aside and start; "
+     "what it held is loaded from the other nodes of the group, as far as there are any"];
 say({host_schema_in_ram, Dir}) ->
     ["Mnesia was started by the host without a schema on disc (", Dir, "), so calls cannot be kept there: "
      "create one before Mnesia starts, let era_callstore start Mnesia, or set mnesia_storage_mode to ram"];
 say({mnesia_not_there, Reason}) ->
     io_lib:format("the application mnesia is not in the release: ~0tp", [Reason]);
 say({mnesia_start, Reason}) ->
-    io_lib:format("Mnesia does not start: ~0tp", [Reason]);
+    io_lib:format("Mnesia does not start, and says why in the log: ~0tp", [Reason]);
 say({mnesia_join, Nodes, Reason}) ->
     io_lib:format("the schemas of ~0tp cannot be joined: ~0tp", [Nodes, Reason]);
 say({wrong_configuration, Problems}) ->

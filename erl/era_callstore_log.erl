@@ -69,9 +69,12 @@ ensure_tables(Group, Storage) ->
 ensure_table(Table, Storage, Type, Attributes) ->
     Turn = {{?MODULE, Table}, self()},
     Make = fun() -> make(Table, Storage, Type, Attributes) end,
-    case global:trans(Turn, Make, mnesia:system_info(running_db_nodes), 60) of
+    try global:trans(Turn, Make, lists:usort([node() | era_callstore_schema:together()]), 60) of
         aborted -> {error, {no_turn, Table}};
         Result -> Result
+    catch
+        %% Mnesia has stopped meanwhile.
+        exit:{aborted, Reason} -> {error, Reason}
     end.
 
 make(Table, Storage, Type, Attributes) ->
@@ -356,7 +359,7 @@ holders(Table) ->
 
 %% @doc Nodes with a copy of one of these tables on which Mnesia does not run: one of them may have what is newest.
 -spec awaited([atom()]) -> [node()].
-awaited(Tables) -> lists:usort(lists:flatmap(fun holders/1, Tables)) -- mnesia:system_info(running_db_nodes).
+awaited(Tables) -> lists:usort(lists:flatmap(fun holders/1, Tables)) -- era_callstore_schema:together().
 
 %% @doc Deletes the copy of a table on a node, never the last that works. `down': Mnesia does not run there and has its
 %% copy on disc, which cannot be deleted so long.
@@ -370,7 +373,7 @@ give_back(Table, Node) ->
 gave({atomic, ok}, _Table, _Node) ->
     era_callstore_schema:sync();
 gave({aborted, Reason}, Table, Node) ->
-    case {lists:member(Node, holders(Table)), lists:member(Node, mnesia:system_info(running_db_nodes))} of
+    case {lists:member(Node, holders(Table)), lists:member(Node, era_callstore_schema:together())} of
         %% Somebody else was first.
         {false, _} -> ok;
         {true, false} -> {error, down};

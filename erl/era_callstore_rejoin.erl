@@ -35,13 +35,7 @@ is_together(Node) -> lists:member(Node, side()).
 
 %% @doc The nodes that share one running Mnesia with this one, itself included; none when it does not run here.
 -spec side() -> [node()].
-side() ->
-    try
-        mnesia:system_info(running_db_nodes)
-    catch
-        %% It has stopped, and its directory is being set aside: there is no schema to read.
-        exit:{aborted, _} -> []
-    end.
+side() -> era_callstore_schema:together().
 
 %% @doc Whether Mnesia was started by us and holds no table of the host: then it may be started again unasked.
 -spec is_ours() -> boolean().

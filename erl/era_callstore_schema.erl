@@ -9,7 +9,7 @@
 %%% Must never: touch a table; delete a directory.
 -module(era_callstore_schema).
 
--export([start/1, sync/0, stop/0, running/0, monitor/0, subscribe_system/0, is_ours/0, restart/1, stay_away/0]).
+-export([start/1, sync/0, stop/0, running/0, together/0, monitor/0, subscribe_system/0, is_ours/0, restart/1, stay_away/0]).
 -export([log_bytes/0, dump/0]).
 -export_type([options/0, reason/0]).
 
@@ -99,6 +99,16 @@ await_stopped(_) ->
 -spec running() -> boolean().
 running() -> mnesia:system_info(is_running) =:= yes.
 
+%% @doc The nodes whose Mnesia runs together with that of this node, itself included; none while it does not run here.
+-spec together() -> [node()].
+together() ->
+    try
+        mnesia:system_info(running_db_nodes)
+    catch
+        %% It does not run and reads the schema on the disc, which is not there whole: its directory is being set aside, or spoilt.
+        exit:{aborted, _} -> []
+    end.
+
 %% @doc A monitor whose DOWN says that Mnesia has stopped on this node.
 -spec monitor() -> reference().
 monitor() -> erlang:monitor(process, mnesia_sup).
@@ -143,7 +153,7 @@ restart(Then) ->
 %% to two seconds; a node killed meanwhile would come back without it, and wait for a copy that is gone, or lack one.
 -spec sync() -> ok.
 sync() ->
-    _ = erpc:multicall(mnesia:system_info(running_db_nodes), mnesia, sync_log, [], ?SYNC_MS),
+    _ = erpc:multicall(together(), mnesia, sync_log, [], ?SYNC_MS),
     ok.
 
 %% @doc The size of Mnesia's log since it was dumped last; 0 where there is none.
@@ -168,7 +178,7 @@ dump() ->
 use_running(#{disc := Disc, nodes := Nodes}) ->
     ok = wait_running(),
     keep_whose(),
-    Connect = fun() -> connect([N || N <- Nodes, not lists:member(N, mnesia:system_info(running_db_nodes))]) end,
+    Connect = fun() -> connect([N || N <- Nodes, not lists:member(N, together())]) end,
     Dir = mnesia:system_info(directory),
     case {Disc, mnesia:system_info(use_dir), persistent_term:get(?WHOSE, host)} of
         {true, true, _} -> first_error([fun() -> era_callstore_dir:writable(Dir) end, Connect]);

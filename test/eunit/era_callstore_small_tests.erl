@@ -128,6 +128,7 @@ every_reason_of_a_start_has_a_sentence_test_() ->
             {disc_full, "d"},
             {dir_of_node, "d", 'a@b'},
             {dir_held, "d", "77"},
+            {schema_spoilt, "d/schema.DAT"},
             {host_schema_in_ram, "d"},
             {mnesia_not_there, enoent},
             {mnesia_start, x},

@@ -17,6 +17,7 @@ start_test_() ->
             fun a_folder_that_cannot_be_made_is_a_start_error/1,
             fun a_schema_of_another_node_is_a_start_error/1,
             fun a_folder_held_by_a_running_node_is_a_start_error/1,
+            fun a_spoilt_schema_is_shared_with_nobody_and_a_start_error/1,
             fun mnesia_of_the_host_is_used_and_left_running/1,
             fun mnesia_of_the_host_in_ram_cannot_keep_calls_on_disc/1,
             fun domains_change_at_runtime_and_calls_stay/1,
@@ -103,6 +104,20 @@ a_folder_held_by_a_running_node_is_a_start_error(Dir) ->
     ok = file:write_file(filename:join(Data, "era_callstore.owner"), io_lib:format("~p.~n", [Claim])),
     {error, {era_callstore, {{{dir_held, Data, _}, _}, _}}} = start_in(Dir, #{}),
     port_close(Port).
+
+%% What a node sees of its own directory while that is being set aside, too.
+a_spoilt_schema_is_shared_with_nobody_and_a_start_error(Dir) ->
+    ok = started(Dir, #{}),
+    ok = application:stop(era_callstore),
+    ok = era_callstore_test_app:until(fun() -> mnesia:system_info(is_running) =:= no end),
+    Schema = filename:join([Dir, "data", "schema.DAT"]),
+    ok = file:write_file(Schema, <<"rubbish">>),
+    ?assertExit({aborted, _}, mnesia:system_info(running_db_nodes)),
+    ?assertEqual([], era_callstore_rejoin:side()),
+    ?assertEqual([], era_callstore_log:awaited([era_callstore_log:table(1)])),
+    ?assertMatch({error, _}, era_callstore_log:ensure_tables(1, disc_copies)),
+    {error, {era_callstore, {{Reason, _}, _}}} = start_in(Dir, #{}),
+    ?assertEqual({schema_spoilt, Schema}, Reason).
 
 mnesia_of_the_host_is_used_and_left_running(Dir) ->
     ok = host_mnesia(Dir),
