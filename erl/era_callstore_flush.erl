@@ -63,14 +63,14 @@ wait(#flush{log = Pid, path = Path, inode = Inode, bytes_before = Before} = Flus
 %% The first time there is nothing to compare with.
 find() ->
     Processes = [Pid || {_, Pid, _, _} <- supervisor:which_children(disk_log_sup), is_pid(Pid)],
-    case [Pid || Pid <- Processes, disk_log:pid2name(Pid) =:= {ok, ?LOG}] of
-        [Pid | _] ->
-            {file, Path} = lists:keyfind(file, 1, disk_log:info(?LOG)),
+    case {[Pid || Pid <- Processes, disk_log:pid2name(Pid) =:= {ok, ?LOG}], disk_log:info(?LOG)} of
+        {[Pid | _], Info} when is_list(Info) ->
+            {file, Path} = lists:keyfind(file, 1, Info),
             Flush = #flush{log = Pid, path = unicode:characters_to_binary(Path)},
             _ = put(?MODULE, Flush),
             Pid ! {Pid, write_cache},
             Flush;
-        [] ->
+        _ ->
             none
     end.
 

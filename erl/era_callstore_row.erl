@@ -6,13 +6,17 @@
 %%% Must never: look into a chunk.
 -module(era_callstore_row).
 
--export([new/0, add/5, add_before/3, gather/1, is_empty/1, events/1, written/1, after_rebuild/2, answer/2]).
+-export([new/0, add/5, add_before/3, gather/1, is_empty/1, revisions/1, written/1, after_rebuild/2, answer/2]).
 -export_type([row/0, entry/0]).
 
 -include("era_callstore_crash.hrl").
 
 -define(EVENTS, 4096).
 -define(BYTES, 1048576).
+%% Revisions decided at once, so that a flood of ends does not hold the producers; fewer with a small row of theirs: a few
+%% more than so many events end as a rule.
+-define(REVISIONS, 64).
+-define(EVENTS_PER_REVISION, 8).
 
 -type entry() :: {
     ReplyTo :: reference() | none, era_callstore_nif:chunk(), Count :: pos_integer(), Bytes :: non_neg_integer()
@@ -49,9 +53,10 @@ gather(Row) ->
 -spec is_empty(row()) -> boolean().
 is_empty(#row{entries = Entries}) -> Entries =:= [].
 
-%% @doc How many events the row has so far.
--spec events(row()) -> non_neg_integer().
-events(#row{events = Events}) -> Events.
+%% @doc How many revisions may go with what the row has so far.
+-spec revisions(row()) -> pos_integer().
+revisions(#row{events = 0}) -> ?REVISIONS;
+revisions(#row{events = Events}) -> min(?REVISIONS, ?EVENTS_PER_REVISION + Events div ?EVENTS_PER_REVISION).
 
 %% @doc The entries in the order in which they are committed, and their bytes.
 -spec written(row()) -> {[entry()], Bytes :: non_neg_integer()}.

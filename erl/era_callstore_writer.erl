@@ -23,10 +23,6 @@
 -include_lib("kernel/include/logger.hrl").
 -include("era_callstore_crash.hrl").
 
-%% Revisions decided at once, so that a flood of ends does not hold the producers; fewer with a small row of theirs: a few
-%% more than so many events end as a rule.
--define(ISSUE_MAX, 64).
--define(EVENTS_PER_REVISION, 8).
 %% How long revisions wait for a row with which they can go: one of their own costs as much as that of a producer.
 -define(ISSUE_WAIT_MS, 5).
 %% So many rows are committed at most while receipts for them are awaited, and so often givers that keep silent are looked
@@ -345,18 +341,13 @@ with_revisions(Row, #state{quiet = Quiet, due = Due}) when map_size(Quiet) > 0; 
     Row;
 with_revisions(Row, #state{term = #{epoch := Epoch}, store = Store, node = Node}) ->
     ?CRASH_POINT(issue_before),
-    case era_callstore_nif:issue(Store, era_callstore_clock:now_ms(), Epoch, Node, issue_max(Row)) of
+    Most = era_callstore_row:revisions(Row),
+    case era_callstore_nif:issue(Store, era_callstore_clock:now_ms(), Epoch, Node, Most) of
         none ->
             Row;
         Chunk ->
             ?CRASH_POINT(issue_decided),
-            era_callstore_row:add_before(Chunk, ?ISSUE_MAX, Row)
-    end.
-
-issue_max(Row) ->
-    case era_callstore_row:events(Row) of
-        0 -> ?ISSUE_MAX;
-        Events -> min(?ISSUE_MAX, ?EVENTS_PER_REVISION + Events div ?EVENTS_PER_REVISION)
+            era_callstore_row:add_before(Chunk, Most, Row)
     end.
 
 -spec over(term(), #state{}) -> no_return().
