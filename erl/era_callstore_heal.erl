@@ -147,10 +147,11 @@ look_again(#state{settling = Settling} = State) ->
 
 look(Groups, Before) ->
     ok = era_callstore_lost:follow(partners(Groups)),
+    Gaps = era_callstore_gap:open(),
     Us = said(),
     Peers = peers(Groups),
     Apart = [Peer || Peer <- Peers, era_callstore_sides:is_apart(Us, Peer)],
-    ok = keep_or_settle(Us, Peers, Apart, Groups),
+    ok = keep_or_settle(Us, Peers, Apart, Groups, Gaps),
     ok = era_callstore_lost:found([N || #{node := N, side := [_ | _]} = Peer <- Peers, not lists:member(Peer, Apart)]),
     AllHere = Apart =:= [] andalso partners(Groups) -- map_get(side, Us) =:= [],
     Settling = AllHere andalso not era_callstore_rejoin:is_settled(),
@@ -206,12 +207,13 @@ peers(Groups) ->
     [Said || {ok, Said} <- Answers].
 
 %% A writer does so at once when it commits without a copy; this is for the passive ones, and for the way back.
-keep_or_settle(#{side := Side} = Us, Peers, Apart, Groups) ->
+keep_or_settle(#{side := Side} = Us, Peers, Apart, Groups, Gaps) ->
     Partners = partners(Groups),
     Loaded = [N || #{node := N, lineages := L} <- [Us | Peers], map_size(L) > 0],
     ok = chosen(era_callstore_rejoin:forget_given_back()),
     case {Partners -- Side, Apart, Partners -- Loaded} of
         {[], [], []} ->
+            ok = era_callstore_gap:close(Gaps),
             chosen(era_callstore_rejoin:is_settled() orelse era_callstore_rejoin:settle());
         {[_ | _], _, _} when map_size(map_get(lineages, Us)) > 0 ->
             chosen(era_callstore_rejoin:keep_own());
@@ -383,6 +385,7 @@ joined(Groups, Near, Given, Began) ->
         {true, _, _} ->
             %% What is loaded is theirs: a start from here on may load from whoever has it, should these be gone by then.
             ok = era_callstore_rejoin:settle(),
+            ok = era_callstore_gap:close_own(maps:keys(here(Groups))),
             {ok, Given};
         %% Cut off from them again. Those who are there now are looked for anew.
         {false, true, Ms} when Ms > ?ALONE_MS -> {error, {not_joined, Near}};

@@ -151,7 +151,7 @@ rows_of(Holder, Behind, Group) ->
 
 wanted(Rows, From, Group) ->
     {New, Old} = lists:partition(fun({{Epoch, _, _}, _}) -> Epoch >= From end, Rows),
-    Never = maps:from_keys(era_callstore_log:lacking(Group, [Key || {Key, _} <- Old], in_order), true),
+    Never = maps:from_keys(era_callstore_gap:lacking(Group, [Key || {Key, _} <- Old], in_order), true),
     lists:sort(New ++ [Row || {Key, _} = Row <- Old, is_map_key(Key, Never)]).
 
 again(_Group, []) ->

@@ -9,12 +9,12 @@
 %%% With it is known from which term on copies of one lineage may differ (even_from/1): a copy differs from another
 %%% one only by what one of them got and the other did not after it was loaded.
 %%% Always holds: the lineage of a copy stays as long as Mnesia runs here and the copy is not deleted.
-%%% Called by: view (begin_load/1, learn/1), groups, heal and level (of_copy/1, even_from/1, is_even/2); over erpc
+%%% Called by: view (begin_load/1, learn/1), groups, heal and level (of_copy/1, even_from/1, is_even/2), gap (is_of/2); over erpc
 %%% also of_epochs/0.
 %%% Must never: guess: where the node that a copy came from does not answer, it begins a lineage of its own.
 -module(era_callstore_lineage).
 
--export([begin_load/1, learn/1, of_copy/1, of_epochs/0, even_from/1, is_even/2]).
+-export([begin_load/1, learn/1, of_copy/1, is_of/2, of_epochs/0, even_from/1, is_even/2]).
 -export_type([lineage/0]).
 
 %% When the first copy was loaded, ms since 1970, and a name that no other has.
@@ -47,6 +47,14 @@ learn(Group) ->
 %% @doc The lineage of the copy here; `none' while none is loaded.
 -spec of_copy(Group :: pos_integer()) -> lineage() | none.
 of_copy(Group) -> of_table(?KEY(Group), era_callstore_log:table(Group), fun(From) -> origin(Group, From) end).
+
+%% @doc Whether the copy of that node is of the lineage of the one here, for all that is known.
+-spec is_of(Group :: pos_integer(), node()) -> boolean().
+is_of(Group, Node) ->
+    case of_copy(Group) of
+        none -> false;
+        Lineage -> ask(Node, of_copy, [Group]) =:= Lineage
+    end.
 
 %% @doc The lineage of the copy of the table of epochs here; `none' while none is loaded.
 -spec of_epochs() -> lineage() | none.

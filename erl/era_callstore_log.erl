@@ -3,15 +3,16 @@
 %%%   era_callstore_log_<Group>   {Tab, {Epoch, Node, Seq}, {Position, [chunk()]}}   ordered_set; a row is one commit
 %%%   era_callstore_epoch         {Tab, Group, Epoch, Node, Terms}         set; whose term of activity it is, and how far
 %%%                                                                        each term before it is known here
+%%%                               {Tab, {gap, Group, Node}, …}             era_callstore_gap
 %%%
 %%% Position: where in the stream of events out (era_callstore_feed) what the row says begins.
 %%% Always holds: a row is written once and never changed, only deleted; append/4 writes nothing unless the term of its
 %%% caller is the one in force. Two copies with the same rows are equal. The newest row is never deleted, so the next
 %%% term knows how far the one before it came.
-%%% Called by: view (load, subscribe), commit (append), group (terms), ticker (trim), union and level (what a copy
-%%% lacks), receipt (subscribe, the last row), lineage (where a copy is from), heal (the run of Mnesia), status and
-%%% query (copies, size), placement (holders, give_back, load_there), and the sink that keeps its records in Mnesia
-%%% for the copies of its tables. With schema, rejoin and collection the only module that says `mnesia:'.
+%%% Called by: view (load, subscribe), commit (append), group (terms), ticker (trim), union, level and gap (what a copy lacks),
+%%% receipt (subscribe, the last row), lineage (where a copy is from), heal (the run of Mnesia), status and query (copies, size),
+%%% placement (holders, give_back), and the sink that keeps its records in Mnesia for the copies of its tables. With gap,
+%%% schema, rejoin and collection the only module that says `mnesia:'.
 %%% Must never: look into a chunk; touch a table that is not its own.
 -module(era_callstore_log).
 
@@ -22,7 +23,7 @@
     keys/1, keys_behind/2, lasts/1, chunks/2, lacking/3, know_terms/2,
     row_key/1, last_seq/3, epoch/1, size/1, copies/1, table/1,
     incarnation/0, loaded_from/1,
-    tables_of/1, shared_tables/0, holders/1, awaited/1, give_back/2, give_up/1, load_there/2
+    tables_of/1, shared_tables/0, holders/1, awaited/1, give_back/2, give_up/1
 ]).
 -export_type([key/0, position/0, known_term/0, term_of_activity/0, storage/0, commit/0]).
 
@@ -165,7 +166,7 @@ term(Group) ->
         exit:{aborted, _} -> none
     end.
 
-%% @doc Writes one row, when the term is still the caller's. The kinds of commit are Mnesia's, with its meaning.
+%% @doc Writes one row, when the term is still the caller's. The kinds of commit are Mnesia's.
 -spec append(term_of_activity(), Seq :: pos_integer(), position(), [era_callstore_nif:chunk()]) ->
     ok | {error, {fenced, Epoch :: non_neg_integer()} | {log, term()}}.
 append(#{group := Group, table := Table, epoch := Epoch, commit := Commit}, Seq, Position, Chunks) ->
@@ -268,8 +269,7 @@ chunks(Group, Key) -> lists:append([Chunks || {_, _, {_Position, Chunks}} <- mne
 %% and to which Mnesia writes together with ours: rows came behind a gap. There all counts that is not here.
 -spec lacking(Group :: pos_integer(), [key()], in_order | beside) -> [key()].
 lacking(Group, Keys, beside) ->
-    Table = table(Group),
-    [Key || Key <- Keys, mnesia:dirty_read(Table, Key) =:= []];
+    [Key || Key <- Keys, mnesia:dirty_read(table(Group), Key) =:= []];
 lacking(Group, Keys, in_order) ->
     Term = term(Group),
     Terms = lists:append([Terms || {_, _, _, _, Terms} <- mnesia:dirty_read(?EPOCHS, Group)]),
@@ -344,7 +344,7 @@ copies(Group) ->
 -spec tables_of(Group :: pos_integer()) -> [atom()].
 tables_of(Group) -> [table(Group)].
 
-%% @doc The tables that all groups share.
+%% @doc The tables that all groups share: that of epochs.
 -spec shared_tables() -> [atom()].
 shared_tables() -> [?EPOCHS].
 
@@ -379,11 +379,6 @@ gave({aborted, Reason}, Table, Node) ->
         {true, false} -> {error, down};
         {true, true} -> {error, Reason}
     end.
-
-%% @doc A copy that Mnesia does not load there, because it waits for a node that it was told to load from and that has none any
-%% more, is loaded from whoever has the table. Returns at once.
--spec load_there(atom(), node()) -> ok.
-load_there(Table, Node) -> erpc:cast(Node, mnesia, force_load_table, [Table]).
 
 %% @doc Takes a node that is down out of Mnesia's schema, and so all its copies out of their tables, unless a table is
 %% there that is not ours. When it comes back, it joins with the copies it has, and they can be given back.

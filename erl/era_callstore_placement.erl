@@ -76,7 +76,7 @@ looked(#state{group = Group, nodes = #{site := OfSite} = Nodes} = State) ->
     Down = lists:usort([Node || {_, Node, down} <- Failed]),
     IsStuck = State#state.pause_ms > ?LOAD_FROM_PAUSE_MS,
     Stuck = [{Table, Node} || {Table, Node, {not_active, _, _, _}} <- Failed, IsStuck],
-    ok = lists:foreach(fun({Table, Node}) -> era_callstore_log:load_there(Table, Node) end, Stuck),
+    ok = lists:foreach(fun load_there/1, Stuck),
     Left = [Reason || Node <- Down -- OfSite, {error, Reason} <- [given_up(Node, Group)]],
     %% One that is down and has other tables too is looked at when it comes.
     case [Node || {_, Node, Reason} <- Failed, Reason =/= down] ++ [R || R <- Left, element(1, R) =/= other_tables] of
@@ -98,6 +98,10 @@ given_back(Table, Node, Group) ->
     Given = era_callstore_log:give_back(Table, Node),
     told(Given, #{group => Group, table => Table, node => Node}),
     Given.
+
+%% A copy that Mnesia does not load there, because it waits for a node that it was told to load from and that has none any
+%% more, is loaded from whoever has the table.
+load_there({Table, Node}) -> erpc:cast(Node, mnesia, force_load_table, [Table]).
 
 given_up(Node, Group) ->
     Given = era_callstore_log:give_up(Node),

@@ -123,6 +123,7 @@ row(Message, Table, Rows) ->
 give(Rows, _State) when map_size(Rows) =:= 0 ->
     ok;
 give(Rows, #state{group = Group}) ->
+    lists:foreach(fun({_, Node}) -> era_callstore_gap:row(Group, Node) end, maps:keys(Rows)),
     ok = era_callstore_flush:wait(era_callstore_flush:start(), 0),
     maps:foreach(
         fun({Epoch, Node}, Seq) ->

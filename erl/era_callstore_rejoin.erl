@@ -12,13 +12,13 @@
 %%% Always holds: whoever starts Mnesia while a node leaves waits until that is done (era_callstore_schema:start/1).
 %%% Where a copy elsewhere is missing when settle/0 returns, this node keeps its own; whoever asks kept/1 in between
 %%% waits.
-%%% Called by: era_callstore_heal; is_together/1 and keeps_own/0 by the groups, kept/1 by commits; is_same_schema/1
+%%% Called by: era_callstore_heal; is_together/1 and keeps_own/0 by the groups, kept/1 by commits, is_own/1 by gap; is_same_schema/1
 %%% asks cookies/0 of the other node over erpc.
 %%% Must never: leave before what the others lack has been given to them.
 -module(era_callstore_rejoin).
 
 -export([is_together/1, side/0, is_ours/0, foreign_tables/0, is_same_schema/1, cookies/0]).
--export([keep_own/0, kept/1, keeps_own/0, is_settled/0, settle/0, forget_given_back/0, leave/3, is_loaded/0]).
+-export([keep_own/0, kept/1, keeps_own/0, is_own/1, is_settled/0, settle/0, forget_given_back/0, leave/3, is_loaded/0]).
 -export([is_stranded/1, take_own/0]).
 -export_type([way/0]).
 
@@ -139,6 +139,8 @@ kept(Table) ->
 -spec keeps_own() -> boolean().
 keeps_own() -> lists:any(fun is_own/1, own_tables()).
 
+%% @doc The same of one table.
+-spec is_own(atom()) -> boolean().
 is_own(Table) -> mnesia:table_info(Table, master_nodes) =:= [node()].
 
 %% @doc Whether Mnesia is to choose by itself which copies to start with.

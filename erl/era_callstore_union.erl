@@ -49,7 +49,7 @@ give(Groups, Others, Side) ->
 give_log(Group, Active) ->
     Keys = lists:sort(era_callstore_log:keys(Group)),
     How = case era_callstore_rejoin:is_together(Active) of true -> beside; false -> in_order end,
-    Lacking = lists:append([ask(Active, era_callstore_log, lacking, [Group, Part, How]) || Part <- parts(Keys)]),
+    Lacking = lists:append([ask(Active, era_callstore_gap, lacking, [Group, Part, How]) || Part <- parts(Keys)]),
     give_rows(Group, Lacking, Active).
 
 %% While a process of ours lives, the other side's writer issues nothing.

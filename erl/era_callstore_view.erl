@@ -152,6 +152,7 @@ handle_continue(wait, #state{group = Group, options = #{sinks := Sinks, context 
         ok ->
             ok = era_callstore_sink:prepare(Sinks, Context),
             ok = era_callstore_lineage:learn(Group),
+            ok = era_callstore_gap:loaded(Group),
             {noreply, State, {continue, fold}};
         {timeout, Tables} ->
             ?LOG_NOTICE(#{
@@ -187,8 +188,13 @@ handle_continue(fold, #state{group = Group} = State) ->
 %% Receipts first: a row that is folded here in any case may need one.
 follow(#state{group = Group, options = #{receipts := Receipts}}) ->
     case Receipts andalso era_callstore_receipt:follow(Group) of
-        {error, _} = Error -> Error;
-        _ -> era_callstore_log:subscribe(Group)
+        {error, _} = Error ->
+            Error;
+        _ ->
+            Followed = era_callstore_log:subscribe(Group),
+            %% Of these some may have come between.
+            lists:foreach(fun(Node) -> era_callstore_gap:row(Group, Node) end, era_callstore_router:active_nodes(Group)),
+            Followed
     end.
 
 -spec handle_info(term(), #state{}) -> {noreply, #state{}} | {stop, {shutdown, term()}, #state{}}.
@@ -196,7 +202,8 @@ handle_info(Message, #state{table = Table, own_epoch = Own, store = Store} = Sta
     case era_callstore_log:event(Message, Table) of
         {row, {Own, Node, _}, _Position, _Chunks} when Node =:= node() ->
             {noreply, State};
-        {row, Key, Position, Chunks} ->
+        {row, {_, Writer, _} = Key, Position, Chunks} ->
+            ok = era_callstore_gap:row(State#state.group, Writer),
             fold_event(Key, Position, Chunks, State);
         {deleted, Key} ->
             ok = era_callstore_nif:drop_rows(Store, more_deleted(Table, [era_callstore_log:row_key(Key)])),

@@ -17,7 +17,9 @@
     a_copy_made_anew_outlives_a_kill_of_all/1,
     a_start_that_waits_for_another_node_lets_it_start/1,
     a_node_without_an_instance_is_healed/1,
-    a_copy_that_takes_rows_behind_a_gap_is_brought_what_is_in_it/1
+    a_copy_that_takes_rows_behind_a_gap_is_brought_what_is_in_it/1,
+    a_copy_with_a_gap_that_was_cut_off_before_it_was_healed_is_brought_it/1,
+    a_copy_with_a_gap_that_was_started_again_is_brought_it/1
 ]).
 
 %% What the README says that such a node waits.
@@ -36,7 +38,9 @@ all() ->
         a_copy_made_anew_outlives_a_kill_of_all,
         a_start_that_waits_for_another_node_lets_it_start,
         a_node_without_an_instance_is_healed,
-        a_copy_that_takes_rows_behind_a_gap_is_brought_what_is_in_it
+        a_copy_that_takes_rows_behind_a_gap_is_brought_what_is_in_it,
+        a_copy_with_a_gap_that_was_cut_off_before_it_was_healed_is_brought_it,
+        a_copy_with_a_gap_that_was_started_again_is_brought_it
     ].
 
 init_per_testcase(Case, Config) -> [{dir, filename:join(?config(priv_dir, Config), atom_to_list(Case))} | Config].
@@ -77,6 +81,62 @@ a_copy_that_takes_rows_behind_a_gap_is_brought_what_is_in_it(Config) ->
     ok = cluster_node:call(Back, sys, resume, [era_callstore_heal]),
     united(cluster_node:start([PlanA]) ++ [Back], lists:seq(1, 40)).
 
+%% A starts with its own copy, which lacks what B did alone, and gets what B does from then on. They are cut from each other before
+%% A is healed; A is the one that does not give way then.
+a_copy_with_a_gap_that_was_cut_off_before_it_was_healed_is_brought_it(Config) ->
+    {Back, B} = with_a_gap(Config),
+    ok = cut([Back], [B]),
+    ok = both_active(Back, B),
+    ok = put_alive(Back, 31, 40),
+    ok = put_alive(B, 41, 50),
+    ?assertEqual([cluster_calls:cid(N) || N <- lists:seq(11, 20)], cluster_truth:missing(Back, cluster_calls:cids(1, 40))),
+    [ok = cluster_node:call(Node, sys, resume, [era_callstore_heal]) || Node <- [Back, B]],
+    ok = mend([Back], [B]),
+    united([Back, B], lists:seq(1, 50)),
+    no_gap([Back, B]).
+
+%% As above, and A is killed and started again before they see each other.
+a_copy_with_a_gap_that_was_started_again_is_brought_it(Config) ->
+    {#{plan := PlanA} = Back, B} = with_a_gap(Config),
+    ok = cluster_node:kill(Back),
+    ok = put_alive(B, 31, 40),
+    Again = cluster_node:boot(PlanA, []),
+    ok = cut([Again], [B]),
+    ok = cluster_node:start_application(Again),
+    ok = both_active(Again, B),
+    ok = put_alive(Again, 41, 50),
+    ok = put_alive(B, 51, 60),
+    ok = cluster_node:call(B, sys, resume, [era_callstore_heal]),
+    ok = mend([Again], [B]),
+    united([Again, B], lists:seq(1, 60)),
+    no_gap([Again, B]).
+
+no_gap(Nodes) ->
+    cluster_node:until(no_gap, fun() ->
+        Open = [cluster_node:call(Node, era_callstore_gap, open, []) || Node <- Nodes],
+        lists:append(Open) =:= [] orelse {false, Open}
+    end).
+
+%% A has calls 1 to 10 and 21 to 30, B has those and 11 to 20, all of one term.
+with_a_gap(Config) ->
+    [#{plan := PlanA} = A, B] = started(2, #{vm => unguarded()}, Config),
+    ok = cluster_node:call(A, era_callstore, handover, [1]),
+    ok = cluster_node:until(handed_over, fun() -> [passive, active] =:= [state(A), state(B)] end),
+    ok = put_alive(B, 1, 10),
+    [ok = cluster_node:call(Node, sys, suspend, [era_callstore_heal]) || Node <- [A, B]],
+    ok = cluster_node:call(A, era_callstore_rejoin, keep_own, []),
+    ok = cluster_node:kill(A),
+    ok = put_alive(B, 11, 20),
+    [Back] = cluster_node:start([PlanA]),
+    ok = cluster_node:call(Back, sys, suspend, [era_callstore_heal]),
+    ok = cluster_node:until(one_mnesia, fun() ->
+        state(Back) =:= passive andalso cluster_node:call(Back, era_callstore_rejoin, is_together, [cluster_node:name(B)])
+    end),
+    ok = put_alive(B, 21, 30),
+    ?assertMatch([_], cluster_node:call(B, era_callstore_gap, open, [])),
+    ?assertEqual([passive, active], [state(Back), state(B)]),
+    {Back, B}.
+
 %% B may have gone on after A, and does not come for a while.
 a_node_that_acknowledged_alone_waits_for_its_peers_before_it_is_active(Config) ->
     [#{plan := PlanA} = A, #{plan := PlanB} = B] = started(2, #{}, Config),
@@ -96,6 +156,7 @@ a_node_that_acknowledged_alone_waits_for_its_peers_before_it_is_active(Config) -
     united(Nodes, lists:seq(1, 20)),
     %% Nor where it has not acknowledged alone.
     ok = settled(hd(Nodes)),
+    no_gap(Nodes),
     ok = cluster_node:stop(lists:last(Nodes)),
     ok = cluster_node:until(passed_on, fun() -> cluster_node:active([hd(Nodes)]) =:= cluster_node:name(hd(Nodes)) end).
 
