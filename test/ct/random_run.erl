@@ -9,6 +9,7 @@
 %%%   cut       one node apart from the others, and mended later
 %%%   cut_link  two nodes apart, a third with both, and mended later
 %%%   cut_kill  as cut, and one node, whichever, is killed meanwhile
+%%%   flap      start of one that is not there, and SIGKILL of it or of another one before it is with the others again
 %%% Always holds: what the README excepts is not done: a copy goes only when the others know that the one before has
 %%% gone, or went on apart from it. At the end all nodes run and are connected. When nodes may have gone on apart is
 %%% noted: only then two of them may give one revision of a record two contents.
@@ -27,6 +28,7 @@
 -define(TICK_S, 4).
 -define(SLEEP_MS, 8000).
 -define(APART_MS, 4000).
+-define(FLAP_MS, 2500).
 
 -type options() :: #{
     dir := file:filename(), seed := integer(), length_ms := pos_integer(),
@@ -79,7 +81,7 @@ run(#{dir := Dir, seed := Seed, length_ms := Length, prevent_overlapping := Prev
 actions() ->
     [
         kill, kill, kill, kill_all, crash, crash, crash, stop, restart, restart, restart, restart, handover, handover,
-        nap, cut, cut, cut_link, cut_kill, sleep
+        nap, cut, cut, cut_link, cut_kill, sleep, flap, flap
     ].
 
 steps(#run{until_ms = Until} = Run) ->
@@ -103,6 +105,11 @@ do(restart, Run) ->
     case down(Run) of
         [] -> impossible;
         Down -> started([pick(Down)], Run)
+    end;
+do(flap, Run) ->
+    case down(Run) of
+        [] -> impossible;
+        Down -> flapped(pick(Down), Run)
     end;
 do(Action, #run{up = Up}) when map_size(Up) < 2, Action =/= handover, Action =/= nap ->
     impossible;
@@ -171,6 +178,30 @@ do(cut_kill, Run) ->
         ok = cluster_node:kill(map_get(Killed, Up)),
         Cut#run{up = maps:remove(Killed, Up), gone = (Cut#run.gone)#{Killed => clock_ms()}}
     end).
+
+%% The last of those that were there is not killed: the one that is started may not have what it has.
+flapped(Name, #run{plans = Plans, up = Up, load = Load, gone = Gone} = Run) ->
+    Killed = pick([Name | case names(Run) of [_] -> []; Several -> Several end]),
+    AfterMs = rand:uniform(?FLAP_MS),
+    say("start ~s, kill ~s after ~b ms", [Name, Killed, AfterMs]),
+    From = clock_ms(),
+    Node = cluster_node:boot(map_get(Name, Plans), []),
+    {_, Starter} = spawn_monitor(fun() -> ok = cluster_node:start_application(Node) end),
+    pass(AfterMs),
+    ok = cluster_node:kill(maps:get(Killed, Up, Node)),
+    Started = receive {'DOWN', Starter, process, _, Reason} -> Reason end,
+    case {Killed, Started} of
+        {Name, _} ->
+            %% It has gone since it went the first time.
+            _ = cluster_node:settled(maps:values(Up)),
+            together(From, Run);
+        {_, normal} ->
+            Left = maps:remove(Killed, Up#{Name => Node}),
+            cluster_load:back(Load, Node),
+            #run{apart = Apart} = Together = together(From, Run#run{up = Left}),
+            Stale = {Name, map_get(Name, Gone), clock_ms()},
+            Together#run{apart = [Stale | Apart], gone = (maps:remove(Name, Gone))#{Killed => From}}
+    end.
 
 %% Those of some names apart from those of others; half-way something may be done.
 apart(Some, Others, #run{up = Up} = Run, Do) ->
