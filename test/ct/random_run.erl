@@ -10,8 +10,9 @@
 %%%   cut_link  two nodes apart, a third with both, and mended later
 %%%   cut_kill  as cut, and one node, whichever, is killed meanwhile
 %%%   flap      start of one that is not there, and SIGKILL of it or of another one before it is with the others again
-%%% Always holds: what the README excepts is not done: a copy goes only when the others know that the one before has
-%%% gone, or went on apart from it. At the end all nodes run and are connected. When nodes may have gone on apart is
+%%%   storm     several of these, and nothing waited for in between (random_storm)
+%%% Always holds: but for a storm, a copy goes only when the others know that the one before has gone, or went on apart from it.
+%%% At the end all nodes run and are connected. When nodes may have gone on apart is
 %%% noted: only then two of them may give one revision of a record two contents.
 %%% Called by: random_SUITE.
 %%% Must never: choose by anything but the seed.
@@ -81,7 +82,7 @@ run(#{dir := Dir, seed := Seed, length_ms := Length, prevent_overlapping := Prev
 actions() ->
     [
         kill, kill, kill, kill_all, crash, crash, crash, stop, restart, restart, restart, restart, handover, handover,
-        nap, cut, cut, cut_link, cut_kill, sleep, flap, flap
+        nap, cut, cut, cut_link, cut_kill, sleep, flap, flap, storm, storm, storm
     ].
 
 steps(#run{until_ms = Until} = Run) ->
@@ -111,6 +112,15 @@ do(flap, Run) ->
         [] -> impossible;
         Down -> flapped(pick(Down), Run)
     end;
+do(storm, #run{plans = Plans, up = Up, load = Load, gone = Gone} = Run) ->
+    From = clock_ms(),
+    {Left, Started} = random_storm:run(Plans, Up),
+    lists:foreach(fun(Name) -> cluster_load:back(Load, map_get(Name, Left)) end, Started),
+    Down = lists:sort(maps:keys(Plans) -- maps:keys(Left)),
+    Since = maps:merge(maps:from_keys(maps:keys(Plans), From), Gone),
+    #run{apart = Apart} = Together = started(Down, Run#run{up = Left, gone = Since}),
+    Stormy = [{Name, map_get(Name, Since), clock_ms()} || Name <- maps:keys(Plans)],
+    Together#run{apart = Stormy ++ Apart, gone = #{}};
 do(Action, #run{up = Up}) when map_size(Up) < 2, Action =/= handover, Action =/= nap ->
     impossible;
 do(kill, #run{up = Up} = Run) ->
