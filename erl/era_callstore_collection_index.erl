@@ -1,6 +1,6 @@
 %%% The index of the embedded collections on this node, in RAM: items by call, and by domain and time.
 %%%
-%%%   items   {{Collection, Cid, Revision}, EndTs, [Domain], Json, Row}
+%%%   items   {{Collection, Cid}, Revision, EndTs, [Domain], Json, Row}      a bag: found by hash, few of one call
 %%%   order   {{Collection, Domain, -EndTs, Cid, -Revision}}                 newest first
 %%%   rows    {Row}                                                          those that are in it
 %%% Made from the table of Mnesia when that is loaded, then by its events. The Json of an item is the binary that the row
@@ -57,19 +57,22 @@ sync() -> gen_server:call(?MODULE, sync, infinity).
 
 %% @doc One item, by its key.
 -spec item(key()) -> packed() | none.
-item({Collection, Cid, Revision} = Key) ->
-    try ets:lookup(?ITEMS, Key) of
-        [{_, EndTs, Domains, Json, _Row}] -> {Collection, Cid, Revision, EndTs, Domains, Json};
+item({Collection, Cid, Revision}) ->
+    try entry(?ITEMS, Collection, Cid, Revision) of
+        [{_, _, EndTs, Domains, Json, _Row} | _] -> {Collection, Cid, Revision, EndTs, Domains, Json};
         [] -> none
     catch
         error:badarg:Stack -> no_index(Stack)
     end.
 
+entry(Items, Collection, Cid, Revision) ->
+    [Entry || Entry <- ets:lookup(Items, {Collection, Cid}), element(2, Entry) =:= Revision].
+
 %% @doc The keys of all items.
 -spec keys() -> [key()].
 keys() ->
     try
-        ets:select(?ITEMS, [{{'$1', '_', '_', '_', '_'}, [], ['$1']}])
+        ets:select(?ITEMS, [{{{'$1', '$2'}, '$3', '_', '_', '_', '_'}, [], [{{'$1', '$2', '$3'}}]}])
     catch
         error:badarg:Stack -> no_index(Stack)
     end.
@@ -86,16 +89,11 @@ size() ->
 -spec of_call(collection(), Cid :: binary()) -> [Json :: binary()].
 of_call(Collection, Cid) ->
     try
-        older(Collection, Cid, ets:prev(?ITEMS, {Collection, Cid, infinity}))
+        Revisions = [{-Revision, Json} || {_, Revision, _, _, Json, _} <- ets:lookup(?ITEMS, {Collection, Cid})],
+        [Json || {_, Json} <- lists:keysort(1, Revisions)]
     catch
         error:badarg:Stack -> no_index(Stack)
     end.
-
-older(Collection, Cid, {Collection, Cid, _} = Key) ->
-    Json = [J || {_, _, _, J, _} <- ets:lookup(?ITEMS, Key)],
-    Json ++ older(Collection, Cid, ets:prev(?ITEMS, Key));
-older(_Collection, _Cid, _Other) ->
-    [].
 
 %% @doc At most Limit items after the cursor, newest first, of the domains that Wanted accepts, ended at SinceMs or later.
 -spec page(collection(), wanted(), SinceMs :: integer() | undefined, {Limit :: pos_integer(), start | place()}) ->
@@ -144,8 +142,8 @@ head_at(Collection, Domain, {Collection, Domain, NegEndTs, Cid, NegRevision}) ->
 head_at(_Collection, _Domain, _Other) -> none.
 
 at(Collection, {_, Cid, NegRevision}) ->
-    case ets:lookup(?ITEMS, {Collection, Cid, -NegRevision}) of
-        [{_, _, _, Json, _}] -> {ok, Json};
+    case entry(?ITEMS, Collection, Cid, -NegRevision) of
+        [{_, _, _, _, Json, _} | _] -> {ok, Json};
         [] -> gone
     end.
 
@@ -220,9 +218,9 @@ made(Table, State) ->
     ok = emptied(State),
     Mnesia = erlang:monitor(process, mnesia_sup),
     Began = erlang:monotonic_time(millisecond),
-    Ordered = [named_table, ordered_set, protected, {read_concurrency, true}],
-    Items = ets:new(era_callstore_collection_items_made, Ordered),
-    Order = ets:new(era_callstore_collection_order_made, Ordered),
+    Read = [named_table, protected, {read_concurrency, true}],
+    Items = ets:new(era_callstore_collection_items_made, [bag | Read]),
+    Order = ets:new(era_callstore_collection_order_made, [ordered_set | Read]),
     Rows = ets:new(?ROWS, [named_table, set, protected]),
     try
         ok = mnesia:activity(async_dirty, fun() ->
@@ -258,10 +256,13 @@ add_pages({Rows, Next}, Tables) ->
     add_pages(mnesia:select(Next), Tables).
 
 add(Row, Items, {ToItems, ToOrder, ToRows}) ->
+    %% The row that came last has an item that is in several.
+    Before = [Entry || {Of, Cid, Revision, _, _, _} <- Items, Entry <- entry(ToItems, Of, Cid, Revision), element(6, Entry) =/= Row],
     true = ets:insert(ToItems, [
-        {{Of, Cid, Revision}, EndTs, Domains, Json, Row}
+        {{Of, Cid}, Revision, EndTs, Domains, Json, Row}
      || {Of, Cid, Revision, EndTs, Domains, Json} <- Items
     ]),
+    lists:foreach(fun(Entry) -> true = ets:delete_object(ToItems, Entry) end, Before),
     true = ets:insert(ToOrder, lists:flatmap(fun places/1, Items)),
     true = ets:insert(ToRows, {Row}),
     ok.
@@ -270,9 +271,9 @@ add(Row, Items, {ToItems, ToOrder, ToRows}) ->
 remove(Row, Items) ->
     lists:foreach(
         fun({Of, Cid, Revision, _, _, _} = Item) ->
-            case ets:lookup(?ITEMS, {Of, Cid, Revision}) of
-                [{Key, _, _, _, Row}] ->
-                    true = ets:delete(?ITEMS, Key),
+            case entry(?ITEMS, Of, Cid, Revision) of
+                [{_, _, _, _, _, Row} = Entry] ->
+                    true = ets:delete_object(?ITEMS, Entry),
                     lists:foreach(fun({Place}) -> true = ets:delete(?ORDER, Place) end, places(Item));
                 _ ->
                     ok

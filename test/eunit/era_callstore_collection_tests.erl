@@ -18,6 +18,7 @@ collection_test_() ->
             fun trim_deletes_the_oldest_and_leaves_the_rest/0,
             fun a_batch_goes_with_its_newest_item/0,
             fun what_is_here_already_is_not_kept_twice/0,
+            fun an_item_of_two_rows_is_one_and_stays_with_the_later_row/0,
             fun an_index_is_made_of_what_the_table_has/0,
             fun without_mnesia_there_is_no_index/0,
             fun what_is_put_between_two_pages_disturbs_neither/0,
@@ -137,6 +138,24 @@ what_is_here_already_is_not_kept_twice() ->
     ?assertEqual(done, era_callstore_collection:trim(1000002, 100)),
     ok = era_callstore_collection_index:sync(),
     ?assertEqual([[3, 2]], pages(all, 10)).
+
+%% As two nodes may write it, each before it knows of the other.
+an_item_of_two_rows_is_one_and_stays_with_the_later_row() ->
+    Items = [
+        {record, Cid, 1, EndTs, Domains, Json}
+     || #{cid := Cid, end_ts := EndTs, domains := Domains, json := Json} <- [item(1), item(2)]
+    ],
+    Rows = [{era_callstore_collection, {1000000 + Nth, {node(), Nth, Nth}}, Items} || Nth <- [1, 2]],
+    [ok = mnesia:dirty_write(Row) || Row <- Rows],
+    ok = era_callstore_collection_index:sync(),
+    ?assertEqual({2, [[2, 1]]}, {era_callstore_collection:size(), pages(all, 10)}),
+    ?assertEqual([map_get(json, item(1))], era_callstore_collection:of_call(record, cid(1))),
+    ?assertEqual(done, era_callstore_collection:trim(1000002, 100)),
+    ok = era_callstore_collection_index:sync(),
+    ?assertEqual({2, [[2, 1]]}, {era_callstore_collection:size(), pages(all, 10)}),
+    ?assertEqual(done, era_callstore_collection:trim(1000003, 100)),
+    ok = era_callstore_collection_index:sync(),
+    ?assertEqual({0, [[]]}, {era_callstore_collection:size(), pages(all, 10)}).
 
 an_index_is_made_of_what_the_table_has() ->
     put([item(N) || N <- lists:seq(1, 100)]),
