@@ -88,9 +88,12 @@ decide(#{epoch := Epoch}, Peers, active) ->
     end.
 
 %% Peers with a copy of an older lineage. What we have and they have not is to be given to them first: a term begun here
-%% would say of it that all know it.
+%% would say of it that all know it. One that has yielded may be about to give its own to us: it does not count.
 older(#{lineage := Mine}, Peers) ->
-    [Node || {Node, #{lineage := Lineage}} <- maps:to_list(Peers), Lineage =/= none, Mine =/= none, Lineage < Mine].
+    [
+        Node
+     || {Node, #{lineage := Lineage, yielded := false}} <- maps:to_list(Peers), Lineage =/= none, Mine =/= none, Lineage < Mine
+    ].
 
 %% A peer with a copy of a later lineage waits for us, whatever its order.
 first(#{lineage := Lineage} = Mine, Peers) ->

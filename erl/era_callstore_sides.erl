@@ -2,13 +2,15 @@
 %%%
 %%% A node says with whom it shares one Mnesia, of what lineage its copies are, and whom it has lost since its Mnesia
 %%% started. Two nodes are apart when
-%%%   they do not share one Mnesia (a net split), or each has lost the other and a third took both in;
-%%%                                           one that has no copy loaded, because it waits for that of the other,
-%%%                                           gives way; else the smaller side; of two that are equally large the one
-%%%                                           without the instance of lowest order
-%%%   they share one and have copies of different lineages (one was started again with what it had);
-%%%                                           that of the later lineage gives way
-%%% Always holds: two nodes that know the same of each other decide the same: exactly one gives way.
+%%%   they do not share one Mnesia (a net split), or each has lost the other and a third took both in
+%%%   they share one and have copies of different lineages (one was started again with what it had)
+%%% Of two that are apart gives way, whichever rule is the first that tells them from each other,
+%%%   one that has no copy loaded, because it waits for that of the other
+%%%   one whose copies are of a later lineage: it is not active either while the other is there (era_callstore_peers)
+%%%   the smaller side
+%%%   the one without the instance of lowest order
+%%% Always holds: two nodes that know the same of each other decide the same: exactly one gives way. Of any number there is one that
+%%% gives way to nobody.
 %%% Called by: era_callstore_heal.
 %%% Must never: ask a node.
 -module(era_callstore_sides).
@@ -64,19 +66,19 @@ side_of(#{node := There} = Other, Peers) ->
 %% @doc Whether we give way to another that is apart from us, as far as these peers have said how they stand.
 -spec gives_way(Us :: said(), Other :: said(), Peers :: [said()], ranks()) -> boolean().
 gives_way(#{node := Here} = Us, #{node := There} = Them, Peers, Ranks) ->
-    case {is_split(Us, Them), is_loaded(Us), is_loaded(Them)} of
-        {false, _, _} ->
-            newest_of_ours(Us, Them) > newest_of_ours(Them, Us);
-        {true, Loaded, Other} when Loaded =/= Other ->
+    case {is_loaded(Us), is_loaded(Them), newest_of_ours(Us, Them), newest_of_ours(Them, Us)} of
+        {Loaded, Other, _, _} when Loaded =/= Other ->
             Other;
-        {true, _, _} ->
+        {_, _, Mine, Other} when Mine =/= Other ->
+            Mine > Other;
+        _ ->
             Ours = side(Us, [Us | Peers]),
             Theirs = side(Them, [Us | Peers]),
             %% Nodes that are on both sides tell nothing: links were cut in part only.
-            Mine = strength(Ours -- Theirs, Ranks),
+            Strength = strength(Ours -- Theirs, Ranks),
             case strength(Theirs -- Ours, Ranks) of
-                Mine -> rank(Here, Ranks) > rank(There, Ranks);
-                Other -> Mine > Other
+                Strength -> rank(Here, Ranks) > rank(There, Ranks);
+                OfOther -> Strength > OfOther
             end
     end.
 

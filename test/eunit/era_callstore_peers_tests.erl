@@ -40,6 +40,8 @@ a_copy_of_a_later_lineage_is_healed_before_it_can_be_active_test() ->
     ?assertEqual(stay, decide(Mine, [Older])),
     ?assertEqual(stay, decide(Mine, [Older#{state := active}])),
     ?assertEqual(activate, decide(Mine, [Older#{lineage := {2, x}}])),
+    %% It gives what it has to us, and waits for us to be active.
+    ?assertEqual(activate, decide(Mine, [Older#{yielded := true}])),
     ?assertEqual(activate, decide(Mine, [Older#{lineage := none, state := loading}])),
     ?assertEqual(activate, decide(Older#{order := 0}, [Mine])).
 

@@ -112,5 +112,35 @@ exactly_one_of_two_gives_way_test() ->
      || {A, B} <- Pairs
     ].
 
+%% B has lost C, A was started again and took both in; B was started again before that.
+a_later_lineage_gives_way_also_to_one_that_it_has_lost_test() ->
+    A = said('a@h', ?NODES, {3, z}, []),
+    B = said('b@h', ?NODES, {2, y}, ['c@h']),
+    C = said('c@h', ?NODES, {1, x}, ['b@h']),
+    [?assert(era_callstore_sides:gives_way(One, C, [A, B, C] -- [One], ranks())) || One <- [A, B]],
+    [?assertNot(era_callstore_sides:gives_way(C, One, [A, B], ranks())) || One <- [A, B]].
+
+%% Of three that know the same of each other, whatever they share, have loaded and have lost, one gives way to nobody.
+of_three_one_gives_way_to_nobody_test_() ->
+    {timeout, 60, fun() ->
+        Subsets = fun(N) -> [[], ?NODES -- [N] | [[O] || O <- ?NODES -- [N]]] end,
+        Links = [[], [{'a@h', 'b@h'}], [{'a@h', 'c@h'}], [{'b@h', 'c@h'}]],
+        Shared = [lists:append(One) || One <- [[], [lists:nth(2, Links)], [lists:nth(3, Links)], [lists:nth(4, Links)], tl(Links)]],
+        Lineages = [none, {1, x}, {2, y}, {3, z}],
+        Cases = [
+            [said(N, [N | linked(N, Pairs)], Of, Lost) || {N, Of, Lost} <- [{'a@h', LA, A}, {'b@h', LB, B}, {'c@h', LC, C}]]
+         || Pairs <- Shared, LA <- Lineages, LB <- Lineages, LC <- Lineages,
+            A <- Subsets('a@h'), B <- Subsets('b@h'), C <- Subsets('c@h')
+        ],
+        ?assert(length(Cases) > 20000),
+        [?assertMatch({_, [_ | _]}, {All, [One || One <- All, gives_way_to(One, All) =:= []]}) || All <- Cases]
+    end}.
+
+linked(Node, Pairs) -> [B || {A, B} <- Pairs, A =:= Node] ++ [A || {A, B} <- Pairs, B =:= Node].
+
+gives_way_to(One, All) ->
+    Peers = All -- [One],
+    [Other || Other <- Peers, era_callstore_sides:is_apart(One, Other), era_callstore_sides:gives_way(One, Other, Peers, ranks())].
+
 %% Each sees the other in its Mnesia, or neither does.
 mutual(#{node := N, side := Ours}, #{node := M, side := Theirs}) -> lists:member(M, Ours) =:= lists:member(N, Theirs).
