@@ -124,7 +124,9 @@ killed(Node) -> cluster_node:kill(Node).
 %% Started again in its folder.
 back(#{plan := Plan} = Killed, Config) ->
     Again = fun(Stores) -> [case Store of Killed -> cluster_node:start(Plan); _ -> Store end || Store <- Stores] end,
-    _ = cluster_node:settled(changed(Again, Config)),
+    Stores = changed(Again, Config),
+    ok = cluster_node:together(Stores),
+    _ = cluster_node:settled(Stores),
     ok.
 
 restarted(Config) ->
@@ -135,6 +137,8 @@ restarted(Config) ->
         end,
         Config
     ),
+    %% Each may have started with its own copy: one is healed by the other, which is not to be killed meanwhile.
+    ok = cluster_node:together(Stores),
     _ = cluster_node:settled(Stores),
     ok = cluster_node:lowest_active(Stores),
     Stores.
